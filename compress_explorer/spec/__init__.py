@@ -1,0 +1,1 @@
+"""Frozen data: parameters, methods' declarations, recipes, results. Imports neither torch nor plotly."""
