@@ -1,0 +1,67 @@
+"""The stored form of a quantized weight matrix."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Grid = Literal["integer", "power-of-two", "codebook"]
+"""What a code stands for before it is scaled.
+
+integer: code + offset, a whole number.
+power-of-two: 0 for code 0; +2^-j for code 1 + j; -2^-j for code 2^(bits-1) + j.
+codebook: an entry of the stored table.
+"""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Code:
+    """A matrix [channels, n] as small integers: weight = scale * (level(code) - zero_point).
+
+    Attributes:
+        codes: uint8 [channels, n], each in 0..2^bits - 1.
+        bits: width of one code in the file, 1 to 8.
+        grid: what the codes stand for.
+        offset: what is added to an integer code, e.g. -7 for symmetric 4 bits (codes 0..14).
+        codebook: float32 [1 or channels, levels]; only for the grid "codebook".
+        scale: float32 [1 or channels, groups] with groups = ceil(n / group_size), or None for 1.
+        zero_point: uint8, shaped like `scale`, or None for 0.
+        group_size: neighbouring columns that share a scale.
+    """
+
+    codes: Tensor
+    bits: int
+    grid: Grid
+    offset: int = 0
+    codebook: Tensor | None = None
+    scale: Tensor | None = None
+    zero_point: Tensor | None = None
+    group_size: int
+
+    def decode(self) -> Tensor:
+        """The matrix that the codes stand for, float32 [channels, n]."""
+        level = self._levels()
+        if self.zero_point is not None:
+            level = level - self._spread(self.zero_point.to(torch.float32))
+        return level if self.scale is None else level * self._spread(self.scale)
+
+    def _levels(self) -> Tensor:
+        if self.grid == "integer":
+            return self.codes.to(torch.float32) + self.offset
+        if self.grid == "power-of-two":
+            table = power_of_two_levels(self.bits).to(self.codes.device)
+            return table[self.codes.long()]
+        assert self.codebook is not None
+        rows = self.codebook.expand(self.codes.shape[0], -1)
+        return torch.gather(rows, 1, self.codes.long())
+
+    def _spread(self, per_group: Tensor) -> Tensor:
+        columns = self.codes.shape[1]
+        return per_group.repeat_interleave(self.group_size, dim=1)[:, :columns]
+
+
+def power_of_two_levels(bits: int) -> Tensor:
+    """The unscaled levels of the power-of-two grid by code: 0, then +2^-j, then -2^-j; float32 [2^bits - 1]."""
+    magnitudes = 2.0 ** -torch.arange(2 ** (bits - 1) - 1, dtype=torch.float32)
+    return torch.cat([torch.zeros(1), magnitudes, -magnitudes])

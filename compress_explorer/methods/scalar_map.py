@@ -1,0 +1,22 @@
+"""Maps of a weight by its value alone: what threshold pruning and scalar quantization do, as cuts and levels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ScalarMap:
+    """Cuts the real line into regions; each keeps its values or sends them to one level.
+
+    Attributes:
+        cuts: float64 [m], increasing.
+        levels: float64 [m + 1], where each region goes; NaN: the region's values stay as they are.
+        bits: width of one code when the map quantizes, else None (values keep their dtype).
+        table_bytes: bytes of scales, zero points and codebooks that go with it.
+    """
+
+    cuts: np.ndarray
+    levels: np.ndarray
+    bits: int | None = None
+    table_bytes: int = 0
