@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from compress_explorer.engine.matrix import Layout
 from compress_explorer.methods.code import Code
 
 
@@ -14,15 +15,14 @@ class StoredTensor:
     Attributes:
         name: its name in the model's state, e.g. "fc1.weight".
         values: the decoded tensor, in the model's own shape and dtype: what the network computes with.
-        matrix: the same values as float32 [channels, n], the order in which codes and positions are stored;
-            None for a tensor that no step treated.
+        layout: the matrix form [channels, n] in whose row-major order codes and positions are stored.
         kept: bool [channels, n], False where a weight was pruned; None when nothing was.
         code: the quantized form, or None while the values are plain floats.
     """
 
     name: str
     values: Tensor
-    matrix: Tensor | None = None
+    layout: Layout
     kept: Tensor | None = None
     code: Code | None = None
 
