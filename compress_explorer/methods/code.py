@@ -62,6 +62,6 @@ class Code:
 
 
 def power_of_two_levels(bits: int) -> Tensor:
-    """The unscaled levels of the power-of-two grid by code: 0, then +2^-j, then -2^-j; float32 [2^bits - 1]."""
+    """Unscaled levels of the power-of-two grid by code: 0, then +2^-j, then -2^-j; float32 [2^bits - 1]."""
     magnitudes = 2.0 ** -torch.arange(2 ** (bits - 1) - 1, dtype=torch.float32)
     return torch.cat([torch.zeros(1), magnitudes, -magnitudes])

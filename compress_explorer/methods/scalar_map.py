@@ -1,8 +1,9 @@
-"""Maps of a weight by its value alone: what threshold pruning and scalar quantization do, as cuts and levels."""
+"""Maps of a weight by its value alone: threshold pruning and scalar quantization as cuts and levels."""
 
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -20,3 +21,15 @@ class ScalarMap:
     levels: np.ndarray
     bits: int | None = None
     table_bytes: int = 0
+
+
+def nearest_level_map(levels: Tensor, *, bits: int, table_bytes: int) -> ScalarMap:
+    """The map that sends every weight to the nearest of the increasing `levels`, [m + 1] of any float dtype.
+
+    Args:
+        levels: finite and increasing.
+        bits: width of one code.
+        table_bytes: bytes of scales, zero points and codebooks.
+    """
+    values = levels.double().numpy()
+    return ScalarMap(cuts=(values[:-1] + values[1:]) / 2, levels=values, bits=bits, table_bytes=table_bytes)
