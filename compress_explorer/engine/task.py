@@ -29,7 +29,29 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
             f"Accuracy needs logits of shape [n, classes] for {targets.shape[0]} labels, but the model returned "
             f"{tuple(outputs.shape)}. Pass metric=, a callable (outputs, targets) -> one score per sample."
         )
+    check_labels(targets, outputs.shape[1])
     return (outputs.argmax(dim=1) == targets).to(torch.float32)
+
+
+def check_labels(targets: Tensor, classes: int) -> None:
+    """Checks that `targets` are class indices 0..classes-1.
+
+    Raises:
+        DataError: when they are not whole numbers [n], or one is out of range; it names the first.
+    """
+    if targets.ndim != 1 or targets.is_floating_point() or targets.is_complex():
+        raise DataError(
+            f"Accuracy needs class indices as whole numbers, shape [n]; the targets are "
+            f"{str(targets.dtype).removeprefix('torch.')} {tuple(targets.shape)}. Convert them, e.g. y.long(), or pass "
+            "metric=, a callable (outputs, targets) -> one score per sample."
+        )
+    wrong = (targets < 0) | (targets >= classes)
+    if bool(wrong.any()):
+        first = int(torch.nonzero(wrong)[0])
+        raise DataError(
+            f"Label {int(targets[first])} is out of range: the model has {classes} outputs, "
+            f"so labels must be 0 to {classes - 1}."
+        )
 
 
 class Split:

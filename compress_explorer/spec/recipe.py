@@ -58,7 +58,9 @@ class Recipe:
         entries = (steps,) if isinstance(steps, Step) else tuple(steps)
         for entry in entries:
             if not isinstance(entry, Step):
-                raise ParameterError(f"A recipe is made of steps, not {type(entry).__name__}: {entry!r}. Use Step(...).")
+                raise ParameterError(
+                    f"A recipe is made of steps, not {type(entry).__name__}: {entry!r}. Use Step(...)."
+                )
         object.__setattr__(self, "steps", entries)
 
     def __len__(self) -> int:
@@ -75,7 +77,7 @@ class Recipe:
 
     def replace(self, index: int, step: Step) -> "Recipe":
         """The same recipe with one step exchanged."""
-        return Recipe(self.steps[:index] + (step,) + self.steps[index + 1 :])
+        return Recipe([*self.steps[:index], step, *self.steps[index + 1 :]])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; `from_dict` reads it back."""

@@ -1,0 +1,41 @@
+"""See what compressing a neural network does, and decide how to do it."""
+
+from importlib.metadata import version
+
+from compress_explorer.engine.compress import CompressedModel, compress
+from compress_explorer.engine.evaluate import evaluate
+from compress_explorer.engine.file import load_into as load_compressed
+from compress_explorer.engine.sweep import sweep
+from compress_explorer.engine.task import Split, Task
+from compress_explorer.explore import explore
+from compress_explorer.methods.catalogue import methods_table as methods
+from compress_explorer.spec.errors import CompressExplorerError
+from compress_explorer.spec.evaluation import Evaluation, Interval
+from compress_explorer.spec.recipe import Recipe, Step
+from compress_explorer.spec.size import SizeReport
+from compress_explorer.spec.sweep import Sweep
+from compress_explorer.zoo import load
+from compress_explorer.zoo import names as models
+
+__version__ = version("compress-explorer")
+
+__all__ = [
+    "CompressExplorerError",
+    "CompressedModel",
+    "Evaluation",
+    "Interval",
+    "Recipe",
+    "SizeReport",
+    "Split",
+    "Step",
+    "Sweep",
+    "Task",
+    "compress",
+    "evaluate",
+    "explore",
+    "load",
+    "load_compressed",
+    "methods",
+    "models",
+    "sweep",
+]

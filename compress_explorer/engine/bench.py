@@ -1,0 +1,131 @@
+"""A model opened once for many settings: its weights, its index and what of a recipe was applied already."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+
+from compress_explorer.engine.compress import CompressedModel, assemble, stored_tensors
+from compress_explorer.engine.frame import Axis, axis_for, count_before, exact_frame
+from compress_explorer.engine.layers import inspect_model
+from compress_explorer.engine.size import size_report
+from compress_explorer.engine.steps import AllWeights, apply_step, check_recipe, original_weights
+from compress_explorer.methods.weight_index import WeightIndex
+from compress_explorer.spec.errors import unknown
+from compress_explorer.spec.parameter import Value
+from compress_explorer.spec.recipe import Recipe
+from compress_explorer.spec.size import SizeReport
+from compress_explorer.spec.sweep import Frame
+
+WHOLE_MODEL = "whole model"
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Which weights the histogram shows, on which axis.
+
+    Attributes:
+        layer: a tensor's name, or WHOLE_MODEL.
+        shown: the names of the tensors that are counted.
+        axis: the bins.
+        before: counts of the original weights, int64 [bins].
+    """
+
+    layer: str
+    shown: tuple[str, ...]
+    axis: Axis
+    before: np.ndarray
+
+
+class Bench:
+    """Applies many recipes to one model, reusing what they share. The model is never changed."""
+
+    def __init__(self, model: nn.Module) -> None:
+        """Opens `model`.
+
+        Raises:
+            ModelError: when it cannot be compressed.
+        """
+        self.model = model
+        self.inventory = inspect_model(model)
+        self.state: dict[str, Tensor] = {
+            name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)
+        }
+        self.original: AllWeights = original_weights(self.state, self.inventory)
+        self._prefixes: dict[Recipe, AllWeights] = {Recipe(): self.original}
+        self._indices: dict[str, WeightIndex] = {}
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the weight tensors."""
+        return tuple(site.name for site in self.inventory.sites)
+
+    def check(self, recipe: Recipe) -> Recipe:
+        """The recipe with every value filled in.
+
+        Raises:
+            CompressExplorerError: when it is not valid for this model.
+        """
+        return check_recipe(recipe, self.inventory)
+
+    def weights(self, recipe: Recipe) -> AllWeights:
+        """The weights after all steps of `recipe`; what each of them left is kept for the next call."""
+        weights = self.original
+        prefixes = {Recipe(): self.original}
+        for end, step in enumerate(recipe.steps, start=1):
+            prefix = Recipe(recipe.steps[:end])
+            known = self._prefixes.get(prefix)
+            weights = apply_step(weights, self.inventory, step) if known is None else known
+            prefixes[prefix] = weights
+        self._prefixes = prefixes
+        return weights
+
+    def index(self, name: str) -> WeightIndex:
+        """The index of one original weight tensor, built when it is first asked for."""
+        if name not in self._indices:
+            self._indices[name] = WeightIndex.build(self.original[name].matrix)
+        return self._indices[name]
+
+    def size(self, recipe: Recipe, weights: AllWeights) -> SizeReport:
+        """The size of the model that `recipe` left with `weights`."""
+        stored = stored_tensors(self.state, self.inventory, weights)
+        return size_report(stored, recipe, dict(self.inventory.aliases), self.state)
+
+    def compressed(self, recipe: Recipe, weights: AllWeights) -> CompressedModel:
+        """The module that computes with `weights`, and its stored form."""
+        return assemble(self.model, self.inventory, recipe, weights)
+
+    def check_layer(self, layer: str) -> None:
+        """Checks that `layer` is a tensor's name or WHOLE_MODEL.
+
+        Raises:
+            UnknownNameError: when there is no such layer.
+        """
+        if layer != WHOLE_MODEL and layer not in self.layers:
+            raise unknown("layer", layer, [WHOLE_MODEL, *self.layers])
+
+    def view(self, layer: str, largest: float = 0.0) -> View:
+        """The weights of one tensor, or of all, on an axis that also holds values up to `largest`.
+
+        Raises:
+            UnknownNameError: when there is no such layer.
+        """
+        self.check_layer(layer)
+        shown = self.layers if layer == WHOLE_MODEL else (layer,)
+        axis = axis_for(self.original, shown, largest)
+        return View(layer, shown, axis, count_before(self.original, shown, axis))
+
+    def frame(self, recipe: Recipe, value: Value, view: View) -> Frame:
+        """The exact frame of `recipe`, shown as the position `value` of the parameter in hand."""
+        weights = self.weights(recipe)
+        size = self.size(recipe, weights)
+        return exact_frame(value, self.original, weights, view.shown, view.axis, view.before, size)
+
+
+def positions(parameter_positions: Sequence[Value], value: Value) -> tuple[Value, ...]:
+    """The slider's positions, with `value` among them even when it lies between two."""
+    if value in parameter_positions or isinstance(value, str):
+        return tuple(parameter_positions)
+    numbers = [entry for entry in parameter_positions if not isinstance(entry, str)]
+    return tuple(sorted([*numbers, value]))

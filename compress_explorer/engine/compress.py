@@ -1,0 +1,159 @@
+"""Compresses a model by a recipe. The caller's model is never touched."""
+
+import copy
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from compress_explorer.engine import file as compressed_file
+from compress_explorer.engine.layers import Inventory, inspect_model
+from compress_explorer.engine.matrix import Layout
+from compress_explorer.engine.size import size_report
+from compress_explorer.engine.steps import AllWeights, Weights, apply_recipe, check_recipe, original_weights
+from compress_explorer.engine.stored import StoredTensor
+from compress_explorer.engine.task import Task
+from compress_explorer.spec.errors import ModelError
+from compress_explorer.spec.inventory import Skipped
+from compress_explorer.spec.recipe import Recipe, Step
+from compress_explorer.spec.size import SizeReport
+
+
+@dataclass(frozen=True, eq=False)
+class CompressedModel:
+    """A compressed model with everything that is stored of it.
+
+    Attributes:
+        model: a module of its own, in evaluation mode, that computes with the decoded weights.
+        recipe: what was done, every value filled in.
+        stored: the stored form of every tensor, once each.
+        skipped: the tensors that no step treated, with the reason.
+        baseline: the caller's model, as it was given.
+        aliases: (alias, stored name) for tensors that several layers share.
+    """
+
+    model: nn.Module
+    recipe: Recipe
+    stored: tuple[StoredTensor, ...]
+    skipped: tuple[Skipped, ...]
+    baseline: nn.Module
+    aliases: tuple[tuple[str, str], ...]
+
+    @cached_property
+    def _size(self) -> SizeReport:
+        return size_report(self.stored, self.recipe, dict(self.aliases), self.baseline.state_dict())
+
+    def size(self) -> SizeReport:
+        """The size in every accounting, per tensor and in total."""
+        return self._size
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the compressed file; `size().file` is its exact length in bytes.
+
+        The file is safetensors: packed codes, positions, scales and codebooks, and the recipe. Nothing in it is
+        ever executed. `load_compressed(path, model)` reads it back.
+
+        Raises:
+            OSError: when the file cannot be written; nothing is left behind then.
+        """
+        return compressed_file.save(path, self.stored, self.recipe, dict(self.aliases))
+
+
+def compress(model: nn.Module, recipe: Recipe | Step, task: Task | None = None) -> CompressedModel:
+    """Applies `recipe` to a copy of `model`.
+
+    Args:
+        model: any module; it is not changed.
+        recipe: the steps, first to last; a single step will do.
+        task: data for methods that need some; none of the present methods does.
+
+    Raises:
+        ModelError: when the model cannot be compressed (no weights, NaN, scripted, quantized).
+        CompressExplorerError: when the recipe is not valid for it.
+    """
+    del task
+    inventory = inspect_model(model)
+    recipe = check_recipe(recipe if isinstance(recipe, Recipe) else Recipe(recipe), inventory)
+    state = model.state_dict()
+    weights = apply_recipe(original_weights(state, inventory), inventory, recipe)
+    return assemble(model, inventory, recipe, weights)
+
+
+def assemble(model: nn.Module, inventory: Inventory, recipe: Recipe, weights: AllWeights) -> CompressedModel:
+    """Puts the weights that a recipe left into a copy of `model`."""
+    state = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
+    stored = stored_tensors(state, inventory, weights)
+    replaced = {entry.name: entry.values for entry in stored if entry.treated}
+    return CompressedModel(
+        model=copy_with(model, replaced, inventory),
+        recipe=recipe,
+        stored=stored,
+        skipped=skipped_tensors(inventory, weights),
+        baseline=model,
+        aliases=inventory.aliases,
+    )
+
+
+def stored_tensors(state: Mapping[str, Tensor], inventory: Inventory, weights: AllWeights) -> tuple[StoredTensor, ...]:
+    """The stored form of every tensor of `state`, shared ones once, in the order of the state."""
+    sites = {site.name: site for site in inventory.sites}
+    aliases = dict(inventory.aliases)
+    return tuple(
+        _stored(name, tensor, sites[name].layout, weights[name])
+        if name in sites
+        else StoredTensor(name=name, values=tensor.detach(), layout=_plain_layout(tensor))
+        for name, tensor in state.items()
+        if name not in aliases
+    )
+
+
+def _stored(name: str, tensor: Tensor, layout: Layout, entry: Weights) -> StoredTensor:
+    """Pruned weights that are not quantized keep their bits exactly, float64 included."""
+    if entry.code is not None:
+        values = layout.from_matrix(entry.matrix).to(tensor.dtype)
+    elif entry.kept is not None:
+        values = torch.where(layout.from_matrix(entry.kept), tensor.detach(), torch.zeros((), dtype=tensor.dtype))
+    else:
+        values = tensor.detach()
+    return StoredTensor(name=name, values=values, layout=layout, kept=entry.kept, code=entry.code)
+
+
+def _plain_layout(tensor: Tensor) -> Layout:
+    return Layout(tuple(tensor.shape) or (1,))
+
+
+def skipped_tensors(inventory: Inventory, weights: AllWeights) -> tuple[Skipped, ...]:
+    """All tensors that are stored as they were, with the reason."""
+    untouched = tuple(
+        Skipped(site.name, "no step of the recipe names this layer")
+        for site in inventory.sites
+        if weights[site.name].kept is None and weights[site.name].code is None
+    )
+    return untouched + inventory.skipped
+
+
+def copy_with(model: nn.Module, replaced: Mapping[str, Tensor], inventory: Inventory) -> nn.Module:
+    """A deep copy of `model` in evaluation mode with some parameters replaced; tied ones stay tied.
+
+    Raises:
+        ModelError: when the model cannot be copied.
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    memo: dict[int, object] = {}
+    for name, values in replaced.items():
+        new = nn.Parameter(values, requires_grad=parameters[name].requires_grad)
+        memo[id(parameters[name])] = new
+        for alias, target in inventory.aliases:
+            if target == name:
+                memo[id(parameters[alias])] = new
+    try:
+        return copy.deepcopy(model, memo).eval()
+    except Exception as error:
+        raise ModelError(
+            f"{type(model).__name__} cannot be copied (copy.deepcopy raised {type(error).__name__}: {error}). "
+            "Keep only parameters, buffers and plain values as attributes."
+        ) from error

@@ -1,0 +1,100 @@
+"""The frames and measurements of every position of the parameter in hand, filled as they become known."""
+
+from collections.abc import Callable
+
+from compress_explorer.engine.bench import Bench, View, positions
+from compress_explorer.engine.measurements import Measurements
+from compress_explorer.engine.preview import largest_level, preview_frame, preview_maps
+from compress_explorer.engine.setting import Setting
+from compress_explorer.spec.evaluation import Evaluation
+from compress_explorer.spec.parameter import Value
+from compress_explorer.spec.recipe import Recipe
+from compress_explorer.spec.sweep import Frame, Sweep
+
+
+class Film:
+    """What is known of a setting's family: one entry a slider position. Used by one thread only."""
+
+    def __init__(self, bench: Bench, measurements: Measurements, setting: Setting, baseline_file: int) -> None:
+        """Previews every position that the index can tell, and counts the setting's own exactly."""
+        self._bench, self._measurements, self._setting = bench, measurements, setting
+        self._baseline_file = baseline_file
+        self._baseline: Evaluation | None = None
+        self.values = positions(setting.declaration.positions(), setting.value)
+        maps = [preview_maps(bench, self.recipe(index)) for index in range(len(self.values))]
+        self._view: View = bench.view(setting.layer, max(map(largest_level, maps)))
+        size = bench.size(setting.recipe, bench.weights(setting.recipe))
+        self._frames: list[Frame | None] = [
+            None if entry is None else preview_frame(bench, value, entry, self._view, size)
+            for value, entry in zip(self.values, maps, strict=True)
+        ]
+        self.evaluations: list[Evaluation | None] = [
+            measurements.known(self.recipe(index), setting.split) for index in range(len(self.values))
+        ]
+
+    def shows(self, setting: Setting) -> bool:
+        """Whether `setting` is one of this film's positions."""
+        return setting.family == self._setting.family and setting.value in self.values
+
+    def recipe(self, index: int) -> Recipe:
+        """The recipe of a position."""
+        value: Value = self.values[index]
+        return self._setting.at(value).recipe
+
+    def settle(self, index: int) -> None:
+        """Makes the frame of a position exact."""
+        frame = self._frames[index]
+        if frame is None or not frame.exact:
+            self._frames[index] = self._bench.frame(self.recipe(index), self.values[index], self._view)
+
+    def has_frame(self, index: int) -> bool:
+        """Whether the position can be shown, by a preview or exactly."""
+        return self._frames[index] is not None
+
+    def measure(self, index: int, until: int | None, stop: Callable[[], bool], news: Callable[[], None]) -> None:
+        """Measures the accuracy of a position on `until` samples (None: all), calling `news` after each batch."""
+        split = self._setting.split
+        for evaluation in self._measurements.evaluate(self.recipe(index), split, until, stop):
+            self.evaluations[index] = evaluation
+            news()
+
+    def measure_baseline(self) -> bool:
+        """Measures the uncompressed model, for the line that the curve is compared with; whether that is news."""
+        known = self._baseline
+        self._baseline = self._measurements.baseline(self._setting.split)
+        return known is None
+
+    @property
+    def measured(self) -> int:
+        """How many positions are exact."""
+        return sum(entry is not None and entry.exact for entry in self.evaluations)
+
+    def sweep(self) -> Sweep:
+        """Everything known, as frozen data."""
+        return Sweep(
+            recipe=self._setting.recipe,
+            step=self._setting.step,
+            parameter=self._setting.parameter,
+            values=self.values,
+            frames=tuple(self._frames),
+            evaluations=tuple(self.evaluations),
+            baseline_file=self._baseline_file,
+            baseline=self._baseline,
+        )
+
+
+def curve_order(count: int, own: int, direction: int = 1) -> list[int]:
+    """The positions but `own`: its neighbours, in the drag's direction first, then ever finer grids.
+
+    Args:
+        count: how many positions there are.
+        own: the position in hand.
+        direction: +1 or -1, where the slider was last moving.
+    """
+    near = [own + direction * offset for offset in (1, 2, -1, -2)]
+    order = [index for index in near if 0 <= index < count]
+    stride = 1 << max(count - 1, 1).bit_length()
+    while stride >= 1:
+        order += [index for index in [*range(0, count, stride), count - 1] if index != own]
+        stride //= 2
+    return list(dict.fromkeys(order))

@@ -1,0 +1,225 @@
+"""The live engine: one worker thread that answers the newest request first and fills the curve when idle."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from compress_explorer.engine.bench import Bench
+from compress_explorer.engine.film import Film, curve_order
+from compress_explorer.engine.measurements import UNCOMPRESSED, Measurements
+from compress_explorer.engine.setting import Setting
+from compress_explorer.engine.task import Task
+from compress_explorer.spec.sweep import Sweep
+
+FIRST_LOOK = 1024
+"""Samples of the curve's first pass; the second pass makes every point exact."""
+
+State = Literal["estimating", "exact", "error", "cancelled"]
+
+
+@dataclass(frozen=True)
+class Update:
+    """News from the worker.
+
+    Attributes:
+        request: the number of the request that is being answered.
+        state: of the accuracy of the request's own setting.
+        kind: "film": the sweep is a new one; "point": only its point `index` changed; "status": only words.
+        setting: the setting of the request.
+        sweep: everything known of the sweep in hand; None when there is none because of an error.
+        index: the point that changed, or the request's own.
+        own: the point of the request's setting.
+        text: progress in words; empty when nothing is going on.
+        error: what went wrong, when the state is "error".
+    """
+
+    request: int
+    state: State
+    kind: Literal["film", "point", "status"]
+    setting: Setting
+    sweep: Sweep | None = None
+    index: int = 0
+    own: int = 0
+    text: str = ""
+    error: BaseException | None = None
+
+
+class Superseded(Exception):  # noqa: N818 -- a signal inside this module, not an error
+    """A newer request arrived, or the engine was cancelled or closed."""
+
+
+class LiveEngine:
+    """Answers settings of one model and task, newest first.
+
+    `listener` is called from the worker thread with each `Update`, in order; a request's updates end as soon as a
+    newer one is made.
+    """
+
+    def __init__(self, model: nn.Module, task: Task, listener: Callable[[Update], None]) -> None:
+        """Opens `model` and starts the worker.
+
+        Raises:
+            ModelError: when the model cannot be compressed.
+        """
+        self.task = task
+        self.bench = Bench(model)
+        self.baseline_file = self.bench.size(UNCOMPRESSED, self.bench.original).baseline_file
+        self._measurements = Measurements(self.bench, task)
+        self._listener = listener
+        self._changed = threading.Condition()
+        self._setting: Setting | None = None
+        self._request = self._answered = self._cancelled = 0
+        self._error: BaseException | None = None
+        self._closed = False
+        self._film: Film | None = None
+        self._own = 0
+        self._worker = threading.Thread(target=self._work, name="compress-explorer", daemon=True)
+        self._worker.start()
+
+    def request(self, setting: Setting) -> int:
+        """Asks for a setting; whatever older is in flight is dropped. Returns the request's number."""
+        with self._changed:
+            self._request += 1
+            self._setting, self._error = setting, None
+            self._changed.notify_all()
+            return self._request
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Returns when the newest request's accuracy is exact, or it was cancelled.
+
+        Raises:
+            TimeoutError: when that takes longer than `timeout` seconds.
+            Exception: whatever went wrong in the worker.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._closed or self._answered == self._request, timeout):
+                raise TimeoutError(f"The accuracy was not exact after {timeout} s. Wait longer, or cancel().")
+            if self._error is not None:
+                raise self._error
+
+    def cancel(self) -> None:
+        """Stops the work in flight; what is known stays. The next request works as usual."""
+        with self._changed:
+            self._cancelled = self._answered = self._request
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Stops the worker for good, at the end of the batch in flight; waiters return. `join` waits for that."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def join(self, timeout: float | None = 60) -> None:
+        """Waits for the worker to end after `close`."""
+        self._worker.join(timeout)
+
+    def _work(self) -> None:
+        served = 0
+        while True:
+            with self._changed:
+                while not self._closed and self._request == served:
+                    self._changed.wait()
+                if self._closed:
+                    return
+                served, setting = self._request, self._setting
+            assert setting is not None
+            try:
+                self._serve(served, setting)
+            except Superseded:
+                self._tell_cancelled(served, setting)
+            except Exception as error:  # noqa: BLE001 -- shown in the panel, and raised again by wait()
+                self._finish(served, error)
+                self._listener(Update(served, "error", "status", setting, text=str(error), error=error))
+
+    def _tell_cancelled(self, request: int, setting: Setting) -> None:
+        if self._cancelled == request == self._request and not self._closed:
+            self._listener(Update(request, "cancelled", "status", setting, own=self._own, text="cancelled"))
+
+    def _stale(self, request: int) -> bool:
+        return self._closed or self._request != request or self._cancelled >= request
+
+    def _finish(self, request: int, error: BaseException | None = None) -> None:
+        with self._changed:
+            if self._request == request:
+                self._answered, self._error = request, error
+                self._changed.notify_all()
+
+    def _serve(self, request: int, setting: Setting) -> None:
+        """Answers one request: its frame, its accuracy, then the rest of the curve."""
+        film = self._open(request, setting)
+        own = film.values.index(setting.value)
+        direction = -1 if own < self._own else 1
+        self._own = own
+        self._answer(request, setting, film, own)
+        self._finish(request)
+        self._fill(request, setting, film, own, direction)
+
+    def _open(self, request: int, setting: Setting) -> Film:
+        """The film in hand when it has the setting's frame, else a new one."""
+        if self._film is None or not self._film.shows(setting):
+            self._film = Film(self.bench, self._measurements, setting, self.baseline_file)
+            own = self._film.values.index(setting.value)
+            self._film.settle(own)
+            self._send("film", request, setting, self._film, own, own)
+        return self._film
+
+    def _answer(self, request: int, setting: Setting, film: Film, own: int) -> None:
+        """The setting's own accuracy: an estimate first, then ever better, then exact."""
+
+        def news() -> None:
+            evaluation = film.evaluations[own]
+            assert evaluation is not None
+            text = "" if evaluation.exact else f"{evaluation.count:,} of {evaluation.total:,} samples"
+            self._send("point", request, setting, film, own, own, text)
+
+        film.settle(own)
+        self._send("point", request, setting, film, own, own)
+        film.measure(own, None, lambda: self._stale(request), news)
+        self._check(request)
+
+    def _fill(self, request: int, setting: Setting, film: Film, own: int, direction: int) -> None:
+        """The rest of the curve: first the frames that have no preview, then a look at each point, then exact."""
+        if film.measure_baseline():
+            self._send("film", request, setting, film, own, own)
+        order = curve_order(len(film.values), own, direction)
+        nearest = sorted(order, key=lambda index: abs(index - own))
+        for index in [index for index in nearest if not film.has_frame(index)]:
+            film.settle(index)
+            self._send("point", request, setting, film, index, own, self._progress(film))
+        for until in (FIRST_LOOK, None):
+            for index in order:
+                self._fill_point(request, setting, film, index, own, until)
+        self._send("status", request, setting, film, own, own)
+
+    def _fill_point(self, request: int, setting: Setting, film: Film, index: int, own: int, until: int | None) -> None:
+        known = film.evaluations[index]
+        if known is not None and (known.exact or until is not None):
+            return
+        film.settle(index)
+        film.measure(index, until, lambda: self._stale(request), lambda: None)
+        self._send("point", request, setting, film, index, own, self._progress(film))
+
+    def _progress(self, film: Film) -> str:
+        return f"curve {film.measured} of {len(film.values)}"
+
+    def _check(self, request: int) -> None:
+        if self._stale(request):
+            raise Superseded
+
+    def _send(
+        self,
+        kind: Literal["film", "point", "status"],
+        request: int,
+        setting: Setting,
+        film: Film,
+        index: int,
+        own: int,
+        text: str = "",
+    ) -> None:
+        self._check(request)
+        evaluation = film.evaluations[own]
+        state: State = "exact" if evaluation is not None and evaluation.exact else "estimating"
+        self._listener(Update(request, state, kind, setting, film.sweep(), index, own, text))

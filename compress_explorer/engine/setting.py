@@ -1,0 +1,64 @@
+"""What is being explored: all that decides the numbers on the screen."""
+
+from dataclasses import dataclass, replace
+
+from compress_explorer.methods import catalogue
+from compress_explorer.spec.errors import ParameterError
+from compress_explorer.spec.parameter import Parameter, Value
+from compress_explorer.spec.recipe import Recipe, Step
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A point of the exploration; frozen and hashable.
+
+    Attributes:
+        recipe: every value filled in; at least one step.
+        step: the index of the step whose controls are shown.
+        parameter: the numeric parameter of that step whose sweep is drawn.
+        layer: the tensor whose histogram is shown, or "whole model".
+        split: what accuracy is measured on.
+    """
+
+    recipe: Recipe
+    step: int
+    parameter: str
+    layer: str
+    split: str
+
+    @property
+    def active(self) -> Step:
+        """The step whose controls are shown."""
+        return self.recipe.steps[self.step]
+
+    @property
+    def value(self) -> Value:
+        """The value of the parameter in hand."""
+        return dict(self.active.values)[self.parameter]
+
+    @property
+    def declaration(self) -> Parameter:
+        """The declaration of the parameter in hand."""
+        return catalogue.method(self.active.method).parameter(self.parameter)
+
+    def at(self, value: Value) -> "Setting":
+        """The same with another value of the parameter in hand."""
+        return replace(self, recipe=self.recipe.replace(self.step, self.active.replace(**{self.parameter: value})))
+
+    @property
+    def family(self) -> "Setting":
+        """A key that all positions of the parameter in hand share."""
+        default = self.declaration.default
+        return self.at(default)
+
+
+def numeric_parameters(method: str) -> tuple[str, ...]:
+    """The parameters of a method that a slider can vary, in order.
+
+    Raises:
+        UnknownNameError: when there is no such method.
+    """
+    names = tuple(entry.name for entry in catalogue.method(method).parameters if entry.kind != "choice")
+    if not names:
+        raise ParameterError(f"Method {method!r} has no numeric parameter to explore.")
+    return names

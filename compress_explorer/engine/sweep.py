@@ -1,0 +1,83 @@
+"""Varies one parameter over the whole model and measures every value."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import nn
+
+from compress_explorer.engine.bench import WHOLE_MODEL, Bench
+from compress_explorer.engine.evaluate import scores_of, summarize
+from compress_explorer.engine.task import Task
+from compress_explorer.spec.errors import ParameterError
+from compress_explorer.spec.parameter import Value
+from compress_explorer.spec.recipe import Recipe, Step
+from compress_explorer.spec.sweep import Sweep
+
+
+def sweep(
+    model: nn.Module,
+    task: Task,
+    method: str,
+    *,
+    split: str = "test",
+    after: Recipe | None = None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    **values: Any,
+) -> Sweep:
+    """Measures a method at each of a parameter's values, e.g. `sweep(model, task, "magnitude", sparsity=[0.5, 0.9])`.
+
+    Args:
+        model: any module; it is not changed.
+        task: the data and the metric.
+        method: the method's name.
+        split: what to measure on.
+        after: steps to apply before the method.
+        progress: called with (values done, values in all).
+        values: the method's parameters; exactly one of them is a sequence of values: it is varied.
+
+    Raises:
+        ParameterError: when not exactly one parameter has several values, or one of them is not valid.
+        CompressExplorerError: when the model, the data or the method is not valid.
+    """
+    parameter, points, fixed = _varied(values)
+    bench = Bench(model)
+    before = Recipe() if after is None else after
+    recipes = [bench.check(Recipe([*before.steps, Step(method, ("*",), **{**fixed, parameter: point})])) for point in points]
+    baseline = scores_of(bench.compressed(Recipe(), bench.original).model, task, split)
+    total = len(task.split(split))
+    view = bench.view(WHOLE_MODEL)
+    frames, evaluations = [], []
+    for done, (recipe, point) in enumerate(zip(recipes, points, strict=True)):
+        progress(done, len(recipes))
+        weights = bench.weights(recipe)
+        frames.append(bench.frame(recipe, point, view))
+        scores = scores_of(bench.compressed(recipe, weights).model, task, split)
+        evaluations.append(summarize(scores, baseline, total, split))
+    progress(len(recipes), len(recipes))
+    return Sweep(
+        recipe=recipes[0],
+        step=len(before),
+        parameter=parameter,
+        values=tuple(points),
+        frames=tuple(frames),
+        evaluations=tuple(evaluations),
+        baseline_file=bench.size(Recipe(), bench.original).baseline_file,
+        baseline=summarize(baseline, None, total, split),
+    )
+
+
+def _varied(values: dict[str, Any]) -> tuple[str, list[Value], dict[str, Value]]:
+    """The parameter with several values, these, and the other parameters."""
+    several = [name for name, value in values.items() if isinstance(value, Sequence) and not isinstance(value, str)]
+    several += [name for name, value in values.items() if hasattr(value, "tolist") and getattr(value, "ndim", 0) == 1]
+    if len(several) != 1:
+        raise ParameterError(
+            f"A sweep varies exactly one parameter; {len(several)} have a list of values"
+            f"{': ' + ', '.join(several) if several else ''}. Write e.g. sparsity=[0.5, 0.9]."
+        )
+    name = several[0]
+    given = values[name]
+    points = given.tolist() if hasattr(given, "tolist") else list(given)
+    if not points:
+        raise ParameterError(f"{name}=[] has no value to measure. Give at least one.")
+    return name, points, {other: value for other, value in values.items() if other != name}

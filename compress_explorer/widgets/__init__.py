@@ -1,0 +1,1 @@
+"""Controls, the Stage and the explorer: the only place with mutable state."""

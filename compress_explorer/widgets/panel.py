@@ -1,0 +1,204 @@
+"""The column of controls: pickers of model, step, method, layer and split, the method's own controls, buttons."""
+
+import html
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ipywidgets
+
+from compress_explorer.engine.bench import WHOLE_MODEL
+from compress_explorer.methods import catalogue
+from compress_explorer.spec.method import Method
+from compress_explorer.spec.parameter import Value
+from compress_explorer.widgets.controls import control
+from compress_explorer.widgets.state import ExplorerState
+
+ERROR_CLASS = "ce-error"
+
+
+@dataclass(frozen=True)
+class Actions:
+    """What the controls ask for.
+
+    Attributes:
+        model: another model was chosen, by name.
+        step: another step's controls are wanted, by index.
+        add: one more step is wanted.
+        remove: the active step is not wanted any more.
+        method: another method was chosen, by name.
+        value: a parameter of the active step was set, by name.
+        layer: another layer's histogram is wanted, by name.
+        split: accuracy is wanted on another split, by name.
+        log_counts: the logarithmic count axis was switched.
+        undo: one state back.
+        redo: one state forward.
+        reset: the first state.
+        cancel: stop the work in flight.
+    """
+
+    model: Callable[[str], None]
+    step: Callable[[int], None]
+    add: Callable[[], None]
+    remove: Callable[[], None]
+    method: Callable[[str], None]
+    value: Callable[[str, Value], None]
+    layer: Callable[[str], None]
+    split: Callable[[str], None]
+    log_counts: Callable[[bool], None]
+    undo: Callable[[], None]
+    redo: Callable[[], None]
+    reset: Callable[[], None]
+    cancel: Callable[[], None]
+
+
+class Panel(ipywidgets.VBox):
+    """The controls of one explorer. It shows a state and reports what the user asks for; it decides nothing."""
+
+    def __init__(self, models: Sequence[str], actions: Actions) -> None:
+        """Builds the controls for these models."""
+        self._actions = actions
+        self._method_shown = ("", -1)
+        self.parameters: dict[str, ipywidgets.ValueWidget] = {}
+        self.model = _dropdown("Model", "ce-model", [(name, name) for name in models], actions.model)
+        self.step = ipywidgets.ToggleButtons(options=[("1", 0)], style={"button_width": "auto"})
+        self.step.add_class("ce-step")
+        self.step.observe(_on_value(actions.step), "value")
+        self.add_step = _button("plus", "Add a step after the others", "ce-add-step", actions.add)
+        self.remove_step = _button("minus", "Remove this step", "ce-remove-step", actions.remove)
+        methods = [(f"{entry.family}: {entry.label}", entry.name) for entry in catalogue.METHODS]
+        self.method = _dropdown("Method", "ce-method", methods, actions.method)
+        self.about = ipywidgets.HTML()
+        self.about.add_class("ce-about")
+        self.values = ipywidgets.VBox()
+        self.values.add_class("ce-parameters")
+        self.layer = _dropdown("Layer", "ce-layer", [(WHOLE_MODEL, WHOLE_MODEL)], actions.layer)
+        self.split = _dropdown("Measured on", "ce-split", [("test", "test")], actions.split)
+        self.split.tooltip = "Choose on the validation split; report on the test split."
+        self.log_counts = ipywidgets.Checkbox(description="Logarithmic counts", indent=False)
+        self.log_counts.add_class("ce-log-counts")
+        self.log_counts.observe(_on_value(actions.log_counts), "value")
+        self.undo = _button("undo", "Undo", "ce-undo", actions.undo)
+        self.redo = _button("repeat", "Redo", "ce-redo", actions.redo)
+        self.reset = _button("refresh", "Reset", "ce-reset", actions.reset)
+        self.cancel = _button("stop", "Stop measuring; what is known stays", "ce-cancel", actions.cancel)
+        self.error = ipywidgets.HTML()
+        self.error.add_class(ERROR_CLASS)
+        steps = ipywidgets.HBox([self.step, self.add_step, self.remove_step])
+        steps.add_class("ce-steps")
+        buttons = ipywidgets.HBox([self.undo, self.redo, self.reset, self.cancel])
+        buttons.add_class("ce-buttons")
+        super().__init__(
+            [
+                self.model,
+                steps,
+                self.method,
+                self.values,
+                self.about,
+                self.layer,
+                self.split,
+                self.log_counts,
+                buttons,
+                self.error,
+            ]
+        )
+        self.add_class("ce-panel")
+
+    def show_choices(self, layers: Sequence[str], splits: Sequence[str], state: ExplorerState) -> None:
+        """Offers the layers and splits of another model."""
+        with self.layer.hold_trait_notifications(), self.split.hold_trait_notifications():
+            self.layer.options, self.layer.value = [WHOLE_MODEL, *layers], state.layer
+            self.split.options, self.split.value = list(splits), state.split
+
+    def show(self, state: ExplorerState, *, can_undo: bool, can_redo: bool) -> None:
+        """Sets every control to `state`."""
+        self.model.value = state.model
+        self._show_steps(state)
+        self.method.value = state.active.method
+        self._show_parameters(state)
+        self.layer.value, self.split.value = state.layer, state.split
+        self.log_counts.value = state.log_counts
+        self.undo.disabled, self.redo.disabled = not can_undo, not can_redo
+        self.remove_step.disabled = len(state.recipe) == 1
+
+    def show_error(self, error: BaseException | None) -> None:
+        """Shows what went wrong, with its cause; None clears it."""
+        self.error.value = "" if error is None else error_html(error)
+
+    def _show_steps(self, state: ExplorerState) -> None:
+        names = [f"{index + 1} {catalogue.method(step.method).label}" for index, step in enumerate(state.recipe)]
+        options = [(name, index) for index, name in enumerate(names)]
+        if list(self.step.options) != options:
+            with self.step.hold_trait_notifications():
+                self.step.options, self.step.value = options, state.step
+        self.step.value = state.step
+
+    def _show_parameters(self, state: ExplorerState) -> None:
+        method = catalogue.method(state.active.method)
+        if self._method_shown != (method.name, state.step):
+            self._build_parameters(method, dict(state.active.values))
+            self._method_shown = (method.name, state.step)
+        values = dict(state.active.values)
+        for parameter in method.parameters:
+            widget = self.parameters[parameter.name]
+            if widget.value != values[parameter.name]:
+                widget.value = values[parameter.name]
+            shown = parameter.when is None or values[parameter.when[0]] in parameter.when[1]
+            widget.layout.display = None if shown else "none"
+
+    def _build_parameters(self, method: Method, values: dict[str, Value]) -> None:
+        old = self.parameters
+        self.parameters = {
+            parameter.name: control(parameter, values[parameter.name]) for parameter in method.parameters
+        }
+        for name, widget in self.parameters.items():
+            widget.observe(_on_named_value(self._actions.value, name), "value")
+        self.values.children = tuple(self.parameters.values())
+        self.about.value = about_html(method)
+        for widget in old.values():
+            widget.unobserve_all()
+            widget.close()
+
+
+def about_html(method: Method) -> str:
+    """A method's summary, formula and source; escaped."""
+    return (
+        f"<div>{html.escape(method.summary)}</div>"
+        f"<details><summary>Formula and source</summary><div class='ce-formula'>{html.escape(method.formula)}</div>"
+        f"<div>{html.escape(method.source)}</div></details>"
+    )
+
+
+def error_html(error: BaseException) -> str:
+    """An error and its causes in words; escaped."""
+    lines: list[str] = []
+    current: BaseException | None = error
+    while current is not None and len(lines) < 4:
+        prefix = "" if not lines else "caused by "
+        lines.append(f"{prefix}<b>{type(current).__name__}</b>: {html.escape(str(current))}")
+        current = current.__cause__
+    return "<div role='alert'>" + "<br>".join(lines) + "</div>"
+
+
+def _dropdown(
+    label: str, css_class: str, options: list[tuple[str, str]], action: Callable[[str], None]
+) -> ipywidgets.Dropdown:
+    widget = ipywidgets.Dropdown(description=label, options=options)
+    widget.add_class(css_class)
+    widget.observe(_on_value(action), "value")
+    return widget
+
+
+def _button(icon: str, tooltip: str, css_class: str, action: Callable[[], None]) -> ipywidgets.Button:
+    widget = ipywidgets.Button(icon=icon, tooltip=tooltip, layout={"width": "auto"})
+    widget.add_class(css_class)
+    widget.on_click(lambda _: action())
+    return widget
+
+
+def _on_value(action: Callable[[Any], None]) -> Callable[[dict[str, Any]], None]:
+    return lambda change: action(change["new"])
+
+
+def _on_named_value(action: Callable[[str, Value], None], name: str) -> Callable[[dict[str, Value]], None]:
+    return lambda change: action(name, change["new"])

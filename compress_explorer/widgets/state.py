@@ -1,0 +1,163 @@
+"""The state of an explorer: frozen, JSON-serialisable; every user action is a function from one state to the next."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from compress_explorer.engine.bench import WHOLE_MODEL
+from compress_explorer.engine.setting import Setting, numeric_parameters
+from compress_explorer.methods import catalogue
+from compress_explorer.spec.errors import FileFormatError, ParameterError
+from compress_explorer.spec.parameter import Value
+from compress_explorer.spec.recipe import Recipe, Step
+
+FORMAT_VERSION = 1
+FIRST_METHOD = "magnitude"
+
+
+@dataclass(frozen=True)
+class ExplorerState:
+    """Everything that decides what an explorer shows.
+
+    Attributes:
+        model: the model's name in the model menu.
+        recipe: every value filled in; at least one step.
+        step: the index of the step whose controls are shown.
+        parameter: the numeric parameter whose sweep is drawn: the one that was moved last.
+        layer: the tensor whose weights the histogram counts, or "whole model".
+        split: what accuracy is measured on.
+        log_counts: whether the histogram's count axis is logarithmic.
+    """
+
+    model: str
+    recipe: Recipe
+    step: int = 0
+    parameter: str = ""
+    layer: str = WHOLE_MODEL
+    split: str = "test"
+    log_counts: bool = True
+
+    @property
+    def active(self) -> Step:
+        """The step whose controls are shown."""
+        return self.recipe.steps[self.step]
+
+    @property
+    def setting(self) -> Setting:
+        """The part of the state that the engine needs."""
+        return Setting(self.recipe, self.step, self.parameter, self.layer, self.split)
+
+    def with_value(self, name: str, value: Value) -> "ExplorerState":
+        """Another value of a parameter of the active step.
+
+        Raises:
+            CompressExplorerError: when the parameter does not exist or the value is not allowed.
+        """
+        parameter = catalogue.method(self.active.method).parameter(name)
+        step = self.active.replace(**{name: parameter.validate(value)})
+        in_hand = self.parameter if parameter.kind == "choice" else name
+        return replace(self, recipe=self.recipe.replace(self.step, step), parameter=in_hand)
+
+    def with_method(self, name: str) -> "ExplorerState":
+        """Another method in the active step; values of the same name are carried over where they are allowed."""
+        method = catalogue.method(name)
+        values = dict(self.active.values)
+        kept = {entry.name: values[entry.name] for entry in method.parameters if _allows(entry, values)}
+        step = catalogue.complete(Step(name, layers=self.active.layers, **kept))
+        return replace(self, recipe=self.recipe.replace(self.step, step), parameter=numeric_parameters(name)[0])
+
+    def with_step(self, index: int) -> "ExplorerState":
+        """Another step's controls shown."""
+        chosen = replace(self, step=index).with_step_checked()
+        return replace(chosen, parameter=numeric_parameters(chosen.active.method)[0])
+
+    def with_step_checked(self) -> "ExplorerState":
+        """The same, when its active step exists.
+
+        Raises:
+            ParameterError: when the recipe is empty or has no such step.
+        """
+        if not len(self.recipe):
+            raise ParameterError("An explorer needs at least one step. Use e.g. Step('magnitude', sparsity=0.5).")
+        if not 0 <= self.step < len(self.recipe):
+            raise ParameterError(
+                f"step={self.step} does not exist; the recipe has {len(self.recipe)} steps, counted from 0."
+            )
+        return self
+
+    def with_step_added(self, method: str) -> "ExplorerState":
+        """One more step at the end, with its controls shown."""
+        recipe = Recipe([*self.recipe.steps, catalogue.complete(Step(method))])
+        return replace(self, recipe=recipe).with_step(len(recipe) - 1)
+
+    def with_step_removed(self) -> "ExplorerState":
+        """The active step taken out; the last one cannot be."""
+        if len(self.recipe) == 1:
+            raise ParameterError("The only step cannot be removed. Choose another method instead.")
+        steps = self.recipe.steps[: self.step] + self.recipe.steps[self.step + 1 :]
+        return replace(self, recipe=Recipe(steps)).with_step(max(0, self.step - 1))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {**asdict(self), "recipe": self.recipe.to_dict(), "version": FORMAT_VERSION}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "ExplorerState":
+        """The state that `to_dict` wrote.
+
+        Raises:
+            FileFormatError: when it is none, or is of a newer version.
+        """
+        if data.get("version") != FORMAT_VERSION:
+            raise FileFormatError(
+                f"This state has version {data.get('version')!r}; this package reads version {FORMAT_VERSION}."
+            )
+        fields = {key: value for key, value in data.items() if key != "version"}
+        try:
+            return cls(**{**fields, "recipe": Recipe.from_dict(fields["recipe"])})
+        except (KeyError, TypeError) as error:
+            raise FileFormatError(f"This is not an explorer's state: {error}.") from error
+
+
+def first_state(model: str, split: str = "test", recipe: Recipe | None = None) -> ExplorerState:
+    """The state that an explorer opens with."""
+    steps = recipe if recipe is not None and len(recipe) else Recipe(Step(FIRST_METHOD))
+    complete = Recipe(catalogue.complete(step) for step in steps)
+    return ExplorerState(model, complete, parameter=numeric_parameters(complete.steps[0].method)[0], split=split)
+
+
+def _allows(parameter: Any, values: Mapping[str, Value]) -> bool:
+    try:
+        parameter.validate(values[parameter.name])
+    except (KeyError, ParameterError):
+        return False
+    return True
+
+
+@dataclass(frozen=True)
+class History:
+    """The states to go back and forward to.
+
+    Attributes:
+        past: older states, the oldest first.
+        future: states that were undone, the nearest first.
+    """
+
+    past: tuple[ExplorerState, ...] = ()
+    future: tuple[ExplorerState, ...] = ()
+
+    def record(self, state: ExplorerState) -> "History":
+        """`state` is being left for a new one: it can be gone back to, and what was undone is forgotten."""
+        return History((*self.past, state)[-200:], ())
+
+    def undo(self, state: ExplorerState) -> tuple[ExplorerState, "History"]:
+        """The state before `state`, which stays when there is none."""
+        if not self.past:
+            return state, self
+        return self.past[-1], History(self.past[:-1], (state, *self.future))
+
+    def redo(self, state: ExplorerState) -> tuple[ExplorerState, "History"]:
+        """The state that was undone last; `state` stays when there is none."""
+        if not self.future:
+            return state, self
+        return self.future[0], History((*self.past, state), self.future[1:])
