@@ -1,0 +1,139 @@
+"""What has to be stored of a tensor: which weights are not zero, and what stands for zero."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compress_explorer.engine.positions import Runs, count_runs
+from compress_explorer.engine.stored import StoredTensor
+from compress_explorer.methods.code import Code
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """A stored tensor in the order of its matrix form, row by row, seen from the file's side.
+
+    A weight is present when it is not zero: neither pruned nor quantized to zero. The file does not tell
+    these two kinds of zero apart, since the network cannot either. (A kept weight that is -0.0 counts as
+    present, so that reading the file gives its sign back.)
+    """
+
+    stored: StoredTensor
+
+    @property
+    def weights(self) -> int:
+        """The number of elements, n."""
+        return self.stored.values.numel()
+
+    @property
+    def bits(self) -> int:
+        """Bits of one stored value: the code's width, or the dtype's."""
+        code = self.stored.code
+        return code.bits if code is not None else 8 * self.stored.values.element_size()
+
+    @cached_property
+    def present(self) -> NDArray[np.bool_]:
+        """Bool [n]: the weights whose values the file must hold."""
+        matrix = self.stored.layout.to_matrix(bit_patterns(self.stored.values))
+        present: NDArray[np.bool_] = matrix.numpy().reshape(-1) != 0
+        if self.stored.kept is not None:
+            present &= self.stored.kept.cpu().numpy().reshape(-1)
+        return present
+
+    @cached_property
+    def count(self) -> int:
+        """The number of present weights, k."""
+        return int(np.count_nonzero(self.present))
+
+    @cached_property
+    def runs(self) -> Runs:
+        """The runs of zeros before the present weights."""
+        return count_runs(self.present)
+
+    @cached_property
+    def zero_codes(self) -> Tensor | None:
+        """The codes that stand for zero, see `zero_codes`; None for floats and where the grid has none."""
+        return None if self.stored.code is None else zero_codes(self.stored.code)
+
+    @property
+    def zero_level(self) -> bool:
+        """Whether a stored value can be zero: any float can, a code where the grid has a level for it."""
+        return self.stored.code is None or self.zero_codes is not None
+
+    @property
+    def plain(self) -> bool:
+        """Whether all n values can be stored without positions: pruned weights then take the value zero."""
+        return self.zero_level or self.stored.kept is None or bool(self.stored.kept.all())
+
+    @cached_property
+    def codes(self) -> NDArray[np.uint8]:
+        """Uint8 [n]: the codes of a quantized tensor; pruned weights have that of zero where there is one."""
+        code, kept = self.stored.code, self.stored.kept
+        assert code is not None
+        codes = code.codes
+        if kept is not None and self.zero_codes is not None:
+            codes = torch.where(kept, codes, spread(self.zero_codes, code))
+        matrix: NDArray[np.uint8] = codes.cpu().numpy()
+        return matrix.reshape(-1)
+
+    @cached_property
+    def all_counts(self) -> NDArray[np.int64]:
+        """Int64 [2^bits]: how often each code occurs; only for quantized tensors."""
+        return np.bincount(self.codes, minlength=2**self.bits)
+
+    @cached_property
+    def present_counts(self) -> NDArray[np.int64]:
+        """Int64 [2^bits]: how often each code occurs among the present weights."""
+        return np.bincount(self.codes[self.present], minlength=2**self.bits)
+
+
+def bit_patterns(values: Tensor) -> Tensor:
+    """The values' bit patterns as whole numbers, on the CPU: zero for +0.0 only."""
+    size = values.element_size()
+    whole = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[size]
+    return values.detach().cpu().contiguous().view(whole)
+
+
+def count_zeros(values: Tensor) -> int:
+    """The number of elements that are zero, of either sign."""
+    if values.is_complex():
+        return int((values == 0).sum())
+    patterns = bit_patterns(values)
+    if values.is_floating_point():
+        patterns = patterns << 1  # drops the sign
+    return patterns.numel() - int(np.count_nonzero(patterns.numpy()))
+
+
+def zero_codes(code: Code) -> Tensor | None:
+    """The codes that decode to exactly zero.
+
+    Args:
+        code: a quantized matrix.
+
+    Returns:
+        uint8 [1 or channels, 1 or groups], one for every scale or codebook; None unless all of them have one.
+    """
+    if code.grid == "codebook":
+        assert code.codebook is not None
+        zero = (code.codebook == 0) & ~torch.signbit(code.codebook)
+        if code.zero_point is not None or not bool(zero.any(dim=1).all()):
+            return None
+        return zero.to(torch.uint8).argmax(dim=1, keepdim=True).to(torch.uint8)
+    if code.grid == "power-of-two":
+        return torch.zeros(1, 1, dtype=torch.uint8) if code.zero_point is None else None
+    level = torch.zeros(1, 1, dtype=torch.int64) if code.zero_point is None else code.zero_point.to(torch.int64)
+    codes = level - code.offset
+    if bool(((codes < 0) | (codes >= 2**code.bits)).any()):
+        return None
+    return codes.to(torch.uint8)
+
+
+def spread(per_group: Tensor, code: Code) -> Tensor:
+    """One entry a scale, [1 or channels, 1 or groups], as one a weight: broadcastable to [channels, n]."""
+    if per_group.shape[1] == 1:
+        return per_group
+    return per_group.repeat_interleave(code.group_size, dim=1)[:, : code.codes.shape[1]]

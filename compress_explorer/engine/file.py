@@ -1,0 +1,160 @@
+"""Writes a compressed model to a file, and reads it back bit by bit. Nothing in a file is ever executed.
+
+`form` describes the file.
+"""
+
+import copy
+import os
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+from torch import Tensor, nn
+
+from compress_explorer.engine.file_header import SUFFIXES, damaged, read_arrays, read_header
+from compress_explorer.engine.file_tensor import decode, encode
+from compress_explorer.engine.form import choose_form, metadata
+from compress_explorer.engine.stored import StoredTensor
+from compress_explorer.spec.errors import FileFormatError, ModelError
+from compress_explorer.spec.recipe import Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedFile:
+    """What a compressed file holds.
+
+    Attributes:
+        state: every tensor of the model by its name, decoded; aliases are the same tensor objects.
+        recipe: what made them.
+        aliases: names that share another's tensor: alias -> the name that is stored.
+    """
+
+    state: dict[str, Tensor]
+    recipe: Recipe
+    aliases: dict[str, str]
+
+
+def save(
+    path: str | os.PathLike[str], stored: Iterable[StoredTensor], recipe: Recipe, aliases: Mapping[str, str]
+) -> Path:
+    """Writes a compressed model: one safetensors file, of exactly `form.file_bytes` bytes.
+
+    The file appears whole or not at all: it is written beside `path` and then moved over it.
+
+    Args:
+        path: where to; an existing file is replaced.
+        stored: every tensor of the model, each once.
+        recipe: what made them.
+        aliases: other names of stored tensors in the model's state: alias -> the name that is stored.
+
+    Returns:
+        The path.
+
+    Raises:
+        ModelError: when the tensors cannot be put into a file.
+        OSError: when the file cannot be written; nothing is left behind then.
+    """
+    path = Path(path)
+    data = to_bytes(stored, recipe, aliases)
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with draft.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def to_bytes(stored: Iterable[StoredTensor], recipe: Recipe, aliases: Mapping[str, str]) -> bytes:
+    """The content of the file that `save` writes. Equal models give equal bytes.
+
+    Raises:
+        ModelError: when two tensors would have one name in the file.
+    """
+    forms = [choose_form(tensor) for tensor in stored]
+    arrays: dict[str, Tensor] = {}
+    for form in forms:
+        for section, array in zip(form.sections(), encode(form), strict=True):
+            if section.name in arrays:
+                raise ModelError(f"Two tensors would be called {section.name!r} in the file. Rename one in the model.")
+            arrays[section.name] = array
+    return safetensors.torch.save(arrays, metadata=metadata(forms, recipe, aliases))
+
+
+def load(path: str | os.PathLike[str]) -> LoadedFile:
+    """Reads a compressed file.
+
+    Raises:
+        FileFormatError: when it is anything else: a pickle, another safetensors file, truncated, damaged.
+        OSError: when it cannot be read.
+    """
+    try:
+        return from_bytes(Path(path).read_bytes())
+    except FileFormatError as error:
+        raise FileFormatError(f"{os.fspath(path)} cannot be loaded. {error}") from error
+
+
+def from_bytes(data: bytes) -> LoadedFile:
+    """What a file with this content holds.
+
+    Raises:
+        FileFormatError: when it is not the content of a compressed file.
+    """
+    arrays = read_arrays(data)
+    header = read_header(data)
+    state = {entry.name: decode(entry, arrays) for entry in header.entries}
+    used = {entry.section(suffix) for entry in header.entries for suffix in SUFFIXES}
+    for name, array in arrays.items():
+        if name not in used:
+            state.setdefault(name, array)
+    for alias, name in header.aliases.items():
+        if alias in state or name not in state:
+            raise damaged(f"{alias!r} cannot be another name of {name!r}")
+    state |= {alias: state[name] for alias, name in header.aliases.items()}
+    return LoadedFile(state, header.recipe, header.aliases)
+
+
+def load_into(path: str | os.PathLike[str], model: nn.Module) -> nn.Module:
+    """A copy of `model` with the tensors of a compressed file.
+
+    Args:
+        path: a file that `CompressedModel.save` wrote.
+        model: a module of the same architecture and dtype; it is not changed.
+
+    Raises:
+        FileFormatError: when the file is damaged or no compressed file.
+        ModelError: when names, shapes or dtypes of the file are not those of the model.
+        OSError: when the file cannot be read.
+    """
+    loaded = load(path)
+    own = model.state_dict()
+    wanted = {name: tensor for name, tensor in own.items() if isinstance(tensor, Tensor)}
+    problem = _misfit(loaded.state, wanted)
+    if problem:
+        raise ModelError(
+            f"{os.fspath(path)} does not fit this {type(model).__name__}: {problem} "
+            "Pass a model of the architecture and dtype that was compressed."
+        )
+    result = copy.deepcopy(model)
+    result.load_state_dict({**own, **loaded.state})
+    return result
+
+
+def _misfit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | None:
+    """The first difference between a file's tensors and a model's, in words."""
+    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    if missing:
+        return f"it holds no {', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}."
+    if extra:
+        return f"the model has no {', '.join(extra[:5])}{' ...' if len(extra) > 5 else ''}."
+    for name, tensor in wanted.items():
+        if found[name].shape != tensor.shape:
+            return f"{name} is {tuple(found[name].shape)} in the file and {tuple(tensor.shape)} in the model."
+        if found[name].dtype != tensor.dtype:
+            return f"{name} is {found[name].dtype} in the file and {tensor.dtype} in the model."
+    return None

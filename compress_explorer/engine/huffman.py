@@ -1,0 +1,137 @@
+"""Canonical Huffman codes, and the entropy that bounds them.
+
+Source: Huffman, "A Method for the Construction of Minimum-Redundancy Codes", Proc. IRE 40(9), 1952; the
+canonical form as in RFC 1951, section 3.2.2: codes of one length are consecutive, in the order of their
+symbols, so that the lengths alone are the code table.
+"""
+
+import heapq
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress_explorer.engine.packing import packed_bytes
+
+
+def entropy(counts: NDArray[np.int64]) -> float:
+    """Shannon's bound in bits a symbol: H = -sum p log2 p with p = counts / sum(counts); 0 for no symbols."""
+    positive = counts[counts > 0]
+    if len(positive) == 0:
+        return 0.0
+    shares = positive / positive.sum()
+    return float(-(shares * np.log2(shares)).sum()) + 0.0
+
+
+def code_lengths(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Lengths of an optimal prefix code.
+
+    Args:
+        counts: int64 [symbols], how often each symbol occurs.
+
+    Returns:
+        uint8 [symbols], bits of each symbol's code; 0 for those that never occur. A lone one takes one bit.
+    """
+    lengths = np.zeros(len(counts), dtype=np.uint8)
+    symbols = np.flatnonzero(counts)
+    if len(symbols) == 1:
+        lengths[symbols] = 1
+    if len(symbols) < 2:
+        return lengths
+    heap = [(int(counts[symbol]), leaf) for leaf, symbol in enumerate(symbols)]
+    heapq.heapify(heap)
+    parent = [0] * (2 * len(symbols) - 1)
+    for node in range(len(symbols), len(parent)):
+        first, left = heapq.heappop(heap)
+        second, right = heap[0]
+        parent[left] = parent[right] = node
+        heapq.heapreplace(heap, (first + second, node))
+    depth = [0] * len(parent)
+    for node in range(len(parent) - 2, -1, -1):
+        depth[node] = depth[parent[node]] + 1
+    lengths[symbols] = depth[: len(symbols)]
+    return lengths
+
+
+def table_bytes(lengths: NDArray[np.uint8]) -> int:
+    """Bytes of a canonical code table: one for the width of a length, then all lengths at that width."""
+    width = int(lengths.max(initial=0)).bit_length()
+    return 1 + packed_bytes(len(lengths), width)
+
+
+def stream_bytes(counts: NDArray[np.int64]) -> int:
+    """Bytes of a Huffman-coded stream with these symbol counts, code table included; 0 for an empty one."""
+    if not counts.any():
+        return 0
+    lengths = code_lengths(counts)
+    return table_bytes(lengths) + (int(counts @ lengths.astype(np.int64)) + 7) // 8
+
+
+def canonical_codes(lengths: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """The canonical code words of these lengths.
+
+    Args:
+        lengths: uint8 [symbols], from `code_lengths`.
+
+    Returns:
+        uint64 [symbols]; a symbol's word is the lowest `lengths[symbol]` bits.
+    """
+    words = np.zeros(len(lengths), dtype=np.uint64)
+    word, previous = 0, 0
+    for symbol in _canonical_order(lengths):
+        length = int(lengths[symbol])
+        word <<= length - previous
+        words[symbol] = word
+        word, previous = word + 1, length
+    return words
+
+
+def encode(symbols: NDArray[np.uint8], lengths: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The symbols' code words side by side.
+
+    Args:
+        symbols: uint8 [n], each with a code.
+        lengths: uint8 [symbols], from `code_lengths`.
+
+    Returns:
+        uint8 [ceil(bits / 8)]; unused bits of the last byte are zero.
+    """
+    own = lengths[symbols].astype(np.int64)[:, None]
+    place = own - 1 - np.arange(int(lengths.max(initial=0)))
+    words = canonical_codes(lengths)[symbols][:, None]
+    bits = (words >> np.maximum(place, 0).astype(np.uint64)) & np.uint64(1)
+    return np.packbits(bits[place >= 0].astype(np.uint8))
+
+
+def decode(data: NDArray[np.uint8], lengths: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """The inverse of `encode`.
+
+    Args:
+        data: uint8, the encoded stream.
+        lengths: uint8 [symbols], the code table.
+        count: how many symbols were encoded.
+
+    Returns:
+        uint8 [count].
+    """
+    longest = int(lengths.max(initial=0))
+    bits = np.unpackbits(data)
+    padded = np.concatenate([bits, np.zeros(longest, dtype=np.uint8)])
+    window = np.zeros(len(bits), dtype=np.uint64)
+    for offset in range(longest):
+        window = (window << np.uint64(1)) | padded[offset : offset + len(bits)]
+    # Canonical words, filled up on the right, ascend: the last one not above the window is its prefix.
+    order = _canonical_order(lengths)
+    spare = (longest - lengths[order].astype(np.int64)).astype(np.uint64)
+    starts = canonical_codes(lengths)[order] << spare
+    symbol_at = order[np.searchsorted(starts, window, side="right") - 1]
+    following = (np.arange(len(bits)) + lengths[symbol_at]).tolist()
+    places, place = [], 0
+    for _ in range(count):
+        places.append(place)
+        place = following[place]
+    return symbol_at[places].astype(np.uint8)
+
+
+def _canonical_order(lengths: NDArray[np.uint8]) -> NDArray[np.int64]:
+    used = np.flatnonzero(lengths)
+    return used[np.argsort(lengths[used], kind="stable")]

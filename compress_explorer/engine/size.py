@@ -1,0 +1,154 @@
+"""The size of a compressed model in every accounting.
+
+Letters: n weights, of which k are present (not zero), density d = k / n, b bits a value (the code's width, or
+the dtype's for plain floats), i bits a gap, f fillers, S bytes of scales (float32), zero points (packed at b
+bits) and codebooks (float32). Every section is rounded up to whole bytes, as in the file; only the entropy is
+not.
+
+    dense       n * bytes of the dtype
+    bitmask     ceil(n / 8) + ceil(k b / 8) + S
+    csr         ceil(k b / 8) + ceil(k c / 8) + 4 (rows + 1) + S: row starts of 32 bits, the narrowest column
+                index, c = ceil(log2 columns); a row is an output channel
+    coo         ceil(k b / 8) + ceil(k c / 8) + S, one flat index a weight: c = ceil(log2 n)
+    relative    ceil((k + f) i / 8) + ceil((k + f) b / 8) + S at the best i of 1..8; f is counted
+    packed      the smallest of plain codes, ceil(n b / 8) + S, bitmask and relative: what the file holds
+    entropy     (n h(d) + k H(values)) / 8 + S, with h(d) = -d log2 d - (1 - d) log2 (1 - d); where plain
+                codes are possible, n H(all codes) / 8 + S if less (it can be where zero points differ)
+    huffman     Huffman-coded values, and gaps where there are zeros, with their code tables, + S
+
+Tensors that were left alone cost their dtype's bytes in every accounting. Plain floats are not coded: H = b.
+The entropy bounds coders to which all positions are alike and values tell nothing of their neighbours: the
+gaps of clustered zeros (at the border of digits) can cost less.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compress_explorer.engine.contents import Contents, count_zeros
+from compress_explorer.engine.form import (
+    Form,
+    choose_form,
+    header_bytes,
+    metadata,
+    plain_file_bytes,
+    side_sections,
+)
+from compress_explorer.engine.huffman import entropy, stream_bytes
+from compress_explorer.engine.packing import packed_bytes
+from compress_explorer.engine.positions import best_width, gap_counts, relative_bytes
+from compress_explorer.engine.stored import StoredTensor
+from compress_explorer.spec.recipe import Recipe
+from compress_explorer.spec.size import ACCOUNTINGS, PARTS, Accounting, SizeReport, TensorSize
+
+
+def size_report(
+    stored: Sequence[StoredTensor], recipe: Recipe, aliases: Mapping[str, str], baseline: Mapping[str, Tensor]
+) -> SizeReport:
+    """The size of a compressed model.
+
+    Args:
+        stored: every tensor of the model, each once.
+        recipe: what made them; it stands in the file's header.
+        aliases: other names of stored tensors in the model's state: alias -> the name that is stored.
+        baseline: the uncompressed model's state. Its file is a safetensors file without metadata, in which a
+            tied tensor stands once.
+
+    Raises:
+        ModelError: when the tensors cannot be put into a file.
+    """
+    forms = [choose_form(tensor) for tensor in stored]
+    sections = [section for form in forms for section in form.sections()]
+    header = header_bytes(sections, metadata(forms, recipe, aliases))
+    original = {name: tensor for name, tensor in baseline.items() if isinstance(tensor, Tensor) and name not in aliases}
+    return SizeReport(
+        tensors=tuple(_tensor_size(form) for form in forms),
+        file=header + sum(section.bytes for section in sections),
+        header=header,
+        baseline_file=plain_file_bytes(original),
+        baseline_format=main_format(original),
+    )
+
+
+def main_format(state: Mapping[str, Tensor]) -> str:
+    """The dtype that most of a state's bytes are in, e.g. "float32"."""
+    bytes_of: Counter[torch.dtype] = Counter()
+    for tensor in state.values():
+        bytes_of[tensor.dtype] += tensor.numel() * tensor.element_size()
+    return str(max(bytes_of, key=lambda dtype: bytes_of[dtype])).removeprefix("torch.")
+
+
+def tensor_size(stored: StoredTensor) -> TensorSize:
+    """The size of one tensor."""
+    return _tensor_size(choose_form(stored))
+
+
+def _tensor_size(form: Form) -> TensorSize:
+    stored, contents = form.stored, form.contents
+    parts = dict.fromkeys(PARTS, 0)
+    for section in form.sections():
+        parts[section.part] += section.bytes
+    dense = stored.values.numel() * stored.values.element_size()
+    counted: dict[Accounting, float] = dict.fromkeys(ACCOUNTINGS, dense)
+    if stored.treated:
+        counted |= _accountings(contents)
+        counted["packed"] = sum(parts.values())
+    return TensorSize(
+        name=stored.name,
+        treated=stored.treated,
+        weights=contents.weights,
+        zeros=count_zeros(stored.values),
+        bits=contents.bits,
+        position_format=form.position_format,
+        baseline=dense,
+        parts=tuple(parts.items()),
+        accountings=tuple((accounting, counted[accounting]) for accounting in ACCOUNTINGS),
+    )
+
+
+def _accountings(contents: Contents) -> dict[Accounting, float]:
+    layout, count, bits = contents.stored.layout, contents.count, contents.bits
+    side = sum(section.bytes for section in side_sections(contents.stored))
+    values = packed_bytes(count, bits) + side
+    width, entries = best_width(contents.runs, bits, contents.zero_level)
+    row_starts = 4 * (layout.channels + 1)
+    return {
+        "bitmask": packed_bytes(contents.weights, 1) + values,
+        "csr": packed_bytes(count, index_bits(layout.columns)) + row_starts + values,
+        "coo": packed_bytes(count, index_bits(contents.weights)) + values,
+        "relative": relative_bytes(entries, width, bits) + side,
+        "entropy": _entropy_bytes(contents) + side,
+        "huffman": _huffman_bytes(contents, width) + side,
+    }
+
+
+def index_bits(count: int) -> int:
+    """The bits of an index 0..count-1: ceil(log2 count)."""
+    return max(count - 1, 0).bit_length()
+
+
+def _entropy_bytes(contents: Contents) -> float:
+    count, weights = contents.count, contents.weights
+    positions = weights * entropy(np.array([count, weights - count]))
+    if contents.stored.code is None:
+        return min(positions + count * contents.bits, weights * contents.bits) / 8
+    with_positions = positions + count * entropy(contents.present_counts)
+    if not contents.plain:
+        return with_positions / 8
+    return min(with_positions, weights * entropy(contents.all_counts)) / 8
+
+
+def _huffman_bytes(contents: Contents, width: int) -> int:
+    """Bytes of all n values Huffman-coded, or of the present ones and their gaps, whichever are fewer.
+
+    The largest gap is reserved for fillers, which then need no value.
+    """
+    gaps = stream_bytes(gap_counts(contents.runs, width))
+    if contents.stored.code is None:
+        values = packed_bytes(contents.count, contents.bits)
+        return min(gaps + values, packed_bytes(contents.weights, contents.bits))
+    with_positions = gaps + stream_bytes(contents.present_counts)
+    return min(with_positions, stream_bytes(contents.all_counts)) if contents.plain else with_positions
