@@ -80,15 +80,22 @@ class Contents:
         matrix: NDArray[np.uint8] = codes.cpu().numpy()
         return matrix.reshape(-1)
 
-    @cached_property
+    @property
     def all_counts(self) -> NDArray[np.int64]:
         """Int64 [2^bits]: how often each code occurs; only for quantized tensors."""
-        return np.bincount(self.codes, minlength=2**self.bits)
+        return self._counts.sum(axis=0)
+
+    @property
+    def present_counts(self) -> NDArray[np.int64]:
+        """Int64 [2^bits]: how often each code occurs among the present weights; only for quantized tensors."""
+        return self._counts[1]
 
     @cached_property
-    def present_counts(self) -> NDArray[np.int64]:
-        """Int64 [2^bits]: how often each code occurs among the present weights."""
-        return np.bincount(self.codes[self.present], minlength=2**self.bits)
+    def _counts(self) -> NDArray[np.int64]:
+        """Int64 [2, 2^bits]: how often each code occurs among the zeros and among the present weights."""
+        levels = 2**self.bits
+        joint = self.codes + levels * self.present.astype(np.uint16)
+        return np.bincount(joint, minlength=2 * levels).reshape(2, levels)
 
 
 def bit_patterns(values: Tensor) -> Tensor:
