@@ -1,0 +1,79 @@
+"""Stored tensors for the tests of sizes and files, made from codes directly: no engine, no method."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from compress_explorer.engine.matrix import Layout
+from compress_explorer.engine.stored import StoredTensor
+from compress_explorer.methods.code import Code
+
+GRIDS = ("float", "integer", "affine", "power-of-two", "codebook", "signs")
+
+
+def plain(name: str, values: Tensor) -> StoredTensor:
+    """A tensor that was left alone."""
+    return StoredTensor(name=name, values=values, layout=Layout(tuple(values.shape) or (1,)))
+
+
+def stored(
+    name: str, layout: Layout, kept: Tensor | None, code: Code | None, dtype: torch.dtype, matrix: Tensor
+) -> StoredTensor:
+    """A treated tensor whose values are those of its code, or of `matrix` where there is none."""
+    values = matrix if code is None else code.decode()
+    if kept is not None:
+        values = torch.where(kept, values, 0.0)
+    return StoredTensor(name=name, values=layout.from_matrix(values).to(dtype), layout=layout, kept=kept, code=code)
+
+
+def random_code(grid: str, bits: int, channels: int, columns: int, group_size: int, seed: int) -> Code | None:
+    """Random codes with random scales, every code possible; None for "float"."""
+    if grid == "float":
+        return None
+    generator = torch.Generator().manual_seed(seed)
+    groups = math.ceil(columns / group_size)
+    highest = {"power-of-two": 2**bits - 2, "integer": max(2**bits - 2, 1), "signs": 1}.get(grid, 2**bits - 1)
+    bits = 1 if grid == "signs" else bits
+    codes = torch.randint(0, highest + 1, (channels, columns), generator=generator, dtype=torch.uint8)
+    scale = torch.rand(channels, groups, generator=generator) + 0.01
+    if grid in ("codebook", "signs"):
+        levels = torch.randn(channels, highest + 1, generator=generator)
+        if grid == "codebook":
+            levels[:, seed % (highest + 1)] = 0.0
+        return Code(codes=codes, bits=bits, grid="codebook", codebook=levels, group_size=columns)
+    if grid == "affine":
+        zero_point = torch.randint(0, 2**bits, scale.shape, generator=generator, dtype=torch.uint8)
+        return Code(codes=codes, bits=bits, grid="integer", scale=scale, zero_point=zero_point, group_size=group_size)
+    if grid == "power-of-two":
+        return Code(codes=codes, bits=bits, grid="power-of-two", scale=scale, group_size=group_size)
+    offset = -(2 ** (bits - 1) - 1) if bits > 1 else -1
+    return Code(codes=codes, bits=bits, grid="integer", offset=offset, scale=scale, group_size=group_size)
+
+
+def example(
+    grid: str,
+    bits: int,
+    density: float | None,
+    *,
+    layout: Layout,
+    dtype: torch.dtype = torch.float32,
+    group_size: int = 32,
+    seed: int = 0,
+    name: str = "weight",
+) -> StoredTensor:
+    """A random stored tensor; `density` is the expected share of kept weights, None for no pruning."""
+    generator = torch.Generator().manual_seed(seed + 1)
+    shape = (layout.channels, layout.columns)
+    kept = None if density is None else torch.rand(shape, generator=generator) < density
+    code = random_code(grid, bits, *shape, group_size, seed)
+    return stored(name, layout, kept, code, dtype, torch.randn(shape, generator=generator).to(dtype))
+
+
+def same_bits(first: Tensor, second: Tensor) -> bool:
+    """Whether two tensors are equal in shape, dtype and every bit."""
+    whole = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    if first.shape != second.shape or first.dtype != second.dtype:
+        return False
+    integers = whole[first.element_size()]
+    return torch.equal(first.contiguous().view(integers), second.contiguous().view(integers))
