@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from compress_explorer.engine.file_header import SUFFIXES, damaged, read_arrays, read_header
@@ -53,11 +54,12 @@ def save(
         The path.
 
     Raises:
-        ModelError: when the tensors cannot be put into a file.
+        ModelError: when the tensors cannot be put into a file, or do not come back from it bit by bit.
         OSError: when the file cannot be written; nothing is left behind then.
     """
-    path = Path(path)
+    path, stored = Path(path), tuple(stored)
     data = to_bytes(stored, recipe, aliases)
+    _check_decodes(data, stored)
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with draft.open("xb") as file:
@@ -84,6 +86,17 @@ def to_bytes(stored: Iterable[StoredTensor], recipe: Recipe, aliases: Mapping[st
                 raise ModelError(f"Two tensors would be called {section.name!r} in the file. Rename one in the model.")
             arrays[section.name] = array
     return safetensors.torch.save(arrays, metadata=metadata(forms, recipe, aliases))
+
+
+def _check_decodes(data: bytes, stored: Iterable[StoredTensor]) -> None:
+    """Reads the new content back: what is shipped is what was measured."""
+    state = from_bytes(data).state
+    for tensor in stored:
+        if tensor.treated and not torch.equal(state[tensor.name], tensor.values.detach().cpu()):
+            raise ModelError(
+                f"{tensor.name} would be read back from the file with other values: its codes do not decode to "
+                "its values. StoredTensor.values must be what Code.decode gives, zero where not kept."
+            )
 
 
 def load(path: str | os.PathLike[str]) -> LoadedFile:
