@@ -7,6 +7,7 @@ uint8 arrays ``x_train``, ``y_train``, ``x_test``, ``y_test``. The same input gi
 import argparse
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ FASHION_TRAIN = 10_000
 _FASHION_SEED = SEED + 1
 
 
-def write_npz(path: Path, arrays: dict[str, NDArray[np.generic]]) -> None:
+def write_npz(path: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
     """Write `arrays` as an npz file at deflate's highest level and with fixed dates.
 
     `numpy.savez_compressed` uses a lower level and, through the clock, gives other bytes every time.
