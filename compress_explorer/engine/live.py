@@ -1,6 +1,8 @@
 """The live engine: one worker thread that answers the newest request first and fills the curve when idle."""
 
+import atexit
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -51,6 +53,17 @@ class Superseded(Exception):  # noqa: N818 -- a signal inside this module, not a
     """A newer request arrived, or the engine was cancelled or closed."""
 
 
+_OPEN: "weakref.WeakSet[LiveEngine]" = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """Ends every worker before the interpreter does: a thread inside torch would abort it."""
+    for engine in list(_OPEN):
+        engine.close()
+        engine.join()
+
+
 class LiveEngine:
     """Answers settings of one model and task, newest first.
 
@@ -64,9 +77,12 @@ class LiveEngine:
         Raises:
             ModelError: when the model cannot be compressed.
         """
+        # `before`: bytes of each weight tensor in the uncompressed file, in the model's order.
         self.task = task
         self.bench = Bench(model)
-        self.baseline_file = self.bench.size(UNCOMPRESSED, self.bench.original).baseline_file
+        uncompressed = self.bench.size(UNCOMPRESSED, self.bench.original)
+        self.baseline_file = uncompressed.baseline_file
+        self.before = {entry.name: entry.baseline for entry in uncompressed.tensors if entry.name in self.bench.layers}
         self._measurements = Measurements(self.bench, task)
         self._listener = listener
         self._changed = threading.Condition()
@@ -78,6 +94,7 @@ class LiveEngine:
         self._own = 0
         self._worker = threading.Thread(target=self._work, name="compress-explorer", daemon=True)
         self._worker.start()
+        _OPEN.add(self)
 
     def request(self, setting: Setting) -> int:
         """Asks for a setting; whatever older is in flight is dropped. Returns the request's number."""
@@ -183,7 +200,7 @@ class LiveEngine:
     def _fill(self, request: int, setting: Setting, film: Film, own: int, direction: int) -> None:
         """The rest of the curve: first the frames that have no preview, then a look at each point, then exact."""
         if film.measure_baseline():
-            self._send("film", request, setting, film, own, own)
+            self._send("point", request, setting, film, own, own)
         order = curve_order(len(film.values), own, direction)
         nearest = sorted(order, key=lambda index: abs(index - own))
         for index in [index for index in nearest if not film.has_frame(index)]:

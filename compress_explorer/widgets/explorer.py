@@ -20,8 +20,8 @@ from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.run import Run
 from compress_explorer.widgets.closing import close_tree
 from compress_explorer.widgets.code import code_for
+from compress_explorer.widgets.feed import StageFeed
 from compress_explorer.widgets.panel import Actions, Panel
-from compress_explorer.widgets.show import StageFeed
 from compress_explorer.widgets.stage import Stage
 from compress_explorer.widgets.state import ExplorerState, History
 
@@ -32,7 +32,7 @@ DRAG_PAUSE = 1.0
 """Changes of one control that follow each other within so many seconds are one step of undo."""
 
 
-class Explorer(ipywidgets.GridBox):
+class Explorer(ipywidgets.VBox):
     """Pick a model and a method, drag sliders, watch histogram, size and accuracy.
 
     `state` is the core: set it and the explorer follows; observe it with `observe(callback, "state")`.
@@ -70,7 +70,9 @@ class Explorer(ipywidgets.GridBox):
         self._panel = Panel(list(self._sources), self._actions())
         self._stage = Stage(theme=theme)
         self._feed = StageFeed(self._stage)
-        super().__init__([self._panel, self._stage])
+        body = ipywidgets.Box([self._panel, self._stage])
+        body.add_class("ce-body")
+        super().__init__([body])
         self.add_class("ce-explorer")
         self._move(first)
 
@@ -133,8 +135,9 @@ class Explorer(ipywidgets.GridBox):
         if engine is not None:
             engine.close()
             engine.join()
-        close_tree(self._panel)
-        self._feed.close()
+        for child in self.children:
+            close_tree(child)
+        self.layout.close()
         super().close()
 
     @traitlets.observe("state")
@@ -167,7 +170,6 @@ class Explorer(ipywidgets.GridBox):
             value=lambda name, value: self._from_user(name, lambda state: state.with_value(name, value)),
             layer=change("layer", lambda state, layer: replace(state, layer=layer)),
             split=change("split", lambda state, split: replace(state, split=split)),
-            log_counts=change("log", lambda state, log: replace(state, log_counts=log)),
             undo=lambda: self._guarded(self.undo),
             redo=lambda: self._guarded(self.redo),
             reset=lambda: self._guarded(self.reset),
@@ -221,7 +223,7 @@ class Explorer(ipywidgets.GridBox):
             self.state = new
             self._panel.show(new, can_undo=bool(self._history.past), can_redo=bool(self._history.future))
             count = self._request[1] + 1
-            self._feed.accept(count, new, self._panel.parameters)
+            self._feed.accept(count, new.setting)
             self._request = (engine.request(new.setting), count)
 
     def _engine_for(self, new: ExplorerState) -> LiveEngine:
@@ -254,7 +256,7 @@ class Explorer(ipywidgets.GridBox):
                 return
             if update.error is not None:
                 self._panel.show_error(update.error)
-            self._feed.show(update, self._request[1], self.state)
+            self._feed.show(self._open_engine(), update, self._request[1], self._panel.parameters)
 
     def _show_failure(self, error: BaseException) -> None:
         with self._lock:

@@ -30,8 +30,8 @@ def stage_module() -> str:
 
 @cache
 def stage_styles() -> str:
-    """The Stage's style sheet."""
-    return (STATIC / "stage.css").read_text(encoding="utf-8")
+    """The style sheets of the Stage and of the explorer round it."""
+    return _source("stage.css") + _source("explorer.css")
 
 
 def _visit(name: str, order: list[str]) -> None:

@@ -1,7 +1,9 @@
 """The column of controls: pickers of model, step, method, layer and split, the method's own controls, buttons."""
 
 import html
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +32,6 @@ class Actions:
         value: a parameter of the active step was set, by name.
         layer: another layer's histogram is wanted, by name.
         split: accuracy is wanted on another split, by name.
-        log_counts: the logarithmic count axis was switched.
         undo: one state back.
         redo: one state forward.
         reset: the first state.
@@ -45,7 +46,6 @@ class Actions:
     value: Callable[[str, Value], None]
     layer: Callable[[str], None]
     split: Callable[[str], None]
-    log_counts: Callable[[bool], None]
     undo: Callable[[], None]
     redo: Callable[[], None]
     reset: Callable[[], None]
@@ -58,26 +58,24 @@ class Panel(ipywidgets.VBox):
     def __init__(self, models: Sequence[str], actions: Actions) -> None:
         """Builds the controls for these models."""
         self._actions = actions
+        self._setter: int | None = None
         self._method_shown = ("", -1)
         self.parameters: dict[str, ipywidgets.ValueWidget] = {}
-        self.model = _dropdown("Model", "ce-model", [(name, name) for name in models], actions.model)
+        self.model = self._dropdown("Model", "ce-model", [(name, name) for name in models], actions.model)
         self.step = ipywidgets.ToggleButtons(options=[("1", 0)], style={"button_width": "auto"})
         self.step.add_class("ce-step")
-        self.step.observe(_on_value(actions.step), "value")
+        self.step.observe(self._asks(actions.step), "value")
         self.add_step = _button("plus", "Add a step after the others", "ce-add-step", actions.add)
         self.remove_step = _button("minus", "Remove this step", "ce-remove-step", actions.remove)
         methods = [(f"{entry.family}: {entry.label}", entry.name) for entry in catalogue.METHODS]
-        self.method = _dropdown("Method", "ce-method", methods, actions.method)
+        self.method = self._dropdown("Method", "ce-method", methods, actions.method)
         self.about = ipywidgets.HTML()
         self.about.add_class("ce-about")
         self.values = ipywidgets.VBox()
         self.values.add_class("ce-parameters")
-        self.layer = _dropdown("Layer", "ce-layer", [(WHOLE_MODEL, WHOLE_MODEL)], actions.layer)
-        self.split = _dropdown("Measured on", "ce-split", [("test", "test")], actions.split)
+        self.layer = self._dropdown("Layer", "ce-layer", [(WHOLE_MODEL, WHOLE_MODEL)], actions.layer)
+        self.split = self._dropdown("Measured on", "ce-split", [("test", "test")], actions.split)
         self.split.tooltip = "Choose on the validation split; report on the test split."
-        self.log_counts = ipywidgets.Checkbox(description="Logarithmic counts", indent=False)
-        self.log_counts.add_class("ce-log-counts")
-        self.log_counts.observe(_on_value(actions.log_counts), "value")
         self.undo = _button("undo", "Undo", "ce-undo", actions.undo)
         self.redo = _button("repeat", "Redo", "ce-redo", actions.redo)
         self.reset = _button("refresh", "Reset", "ce-reset", actions.reset)
@@ -97,27 +95,26 @@ class Panel(ipywidgets.VBox):
                 self.about,
                 self.layer,
                 self.split,
-                self.log_counts,
                 buttons,
                 self.error,
             ]
         )
-        self.add_class("ce-panel")
+        self.add_class("ce-controls")
 
     def show_choices(self, layers: Sequence[str], splits: Sequence[str], state: ExplorerState) -> None:
         """Offers the layers and splits of another model."""
-        with self.layer.hold_trait_notifications(), self.split.hold_trait_notifications():
+        with self._showing():
             self.layer.options, self.layer.value = [WHOLE_MODEL, *layers], state.layer
             self.split.options, self.split.value = list(splits), state.split
 
     def show(self, state: ExplorerState, *, can_undo: bool, can_redo: bool) -> None:
         """Sets every control to `state`."""
-        self.model.value = state.model
-        self._show_steps(state)
-        self.method.value = state.active.method
-        self._show_parameters(state)
-        self.layer.value, self.split.value = state.layer, state.split
-        self.log_counts.value = state.log_counts
+        with self._showing():
+            self.model.value = state.model
+            self._show_steps(state)
+            self.method.value = state.active.method
+            self._show_parameters(state)
+            self.layer.value, self.split.value = state.layer, state.split
         self.undo.disabled, self.redo.disabled = not can_undo, not can_redo
         self.remove_step.disabled = len(state.recipe) == 1
 
@@ -125,12 +122,36 @@ class Panel(ipywidgets.VBox):
         """Shows what went wrong, with its cause; None clears it."""
         self.error.value = "" if error is None else error_html(error)
 
+    @contextmanager
+    def _showing(self) -> Iterator[None]:
+        """While controls are set from the state, what this thread changes is no wish of the user's."""
+        self._setter = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._setter = None
+
+    def _asks(self, action: Callable[..., None], *arguments: str) -> Callable[[dict[str, Any]], None]:
+        """An observer of a control's value that passes the user's wishes on."""
+
+        def observe(change: dict[str, Any]) -> None:
+            if self._setter != threading.get_ident():
+                action(*arguments, change["new"])
+
+        return observe
+
+    def _dropdown(
+        self, label: str, css_class: str, options: list[tuple[str, str]], action: Callable[[str], None]
+    ) -> ipywidgets.Dropdown:
+        widget = ipywidgets.Dropdown(description=label, options=options)
+        widget.add_class(css_class)
+        widget.observe(self._asks(action), "value")
+        return widget
+
     def _show_steps(self, state: ExplorerState) -> None:
-        names = [f"{index + 1} {catalogue.method(step.method).label}" for index, step in enumerate(state.recipe)]
-        options = [(name, index) for index, name in enumerate(names)]
+        options = [(f"{index + 1} {step.method}", index) for index, step in enumerate(state.recipe)]
         if list(self.step.options) != options:
-            with self.step.hold_trait_notifications():
-                self.step.options, self.step.value = options, state.step
+            self.step.options = options
         self.step.value = state.step
 
     def _show_parameters(self, state: ExplorerState) -> None:
@@ -152,7 +173,7 @@ class Panel(ipywidgets.VBox):
             parameter.name: control(parameter, values[parameter.name]) for parameter in method.parameters
         }
         for name, widget in self.parameters.items():
-            widget.observe(_on_named_value(self._actions.value, name), "value")
+            widget.observe(self._asks(self._actions.value, name), "value")
         self.values.children = tuple(self.parameters.values())
         self.about.value = about_html(method)
         for widget in old.values():
@@ -180,25 +201,8 @@ def error_html(error: BaseException) -> str:
     return "<div role='alert'>" + "<br>".join(lines) + "</div>"
 
 
-def _dropdown(
-    label: str, css_class: str, options: list[tuple[str, str]], action: Callable[[str], None]
-) -> ipywidgets.Dropdown:
-    widget = ipywidgets.Dropdown(description=label, options=options)
-    widget.add_class(css_class)
-    widget.observe(_on_value(action), "value")
-    return widget
-
-
 def _button(icon: str, tooltip: str, css_class: str, action: Callable[[], None]) -> ipywidgets.Button:
     widget = ipywidgets.Button(icon=icon, tooltip=tooltip, layout={"width": "auto"})
     widget.add_class(css_class)
     widget.on_click(lambda _: action())
     return widget
-
-
-def _on_value(action: Callable[[Any], None]) -> Callable[[dict[str, Any]], None]:
-    return lambda change: action(change["new"])
-
-
-def _on_named_value(action: Callable[[str, Value], None], name: str) -> Callable[[dict[str, Value]], None]:
-    return lambda change: action(name, change["new"])

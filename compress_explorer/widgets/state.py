@@ -26,7 +26,6 @@ class ExplorerState:
         parameter: the numeric parameter whose sweep is drawn: the one that was moved last.
         layer: the tensor whose weights the histogram counts, or "whole model".
         split: what accuracy is measured on.
-        log_counts: whether the histogram's count axis is logarithmic.
     """
 
     model: str
@@ -35,7 +34,6 @@ class ExplorerState:
     parameter: str = ""
     layer: str = WHOLE_MODEL
     split: str = "test"
-    log_counts: bool = True
 
     @property
     def active(self) -> Step:

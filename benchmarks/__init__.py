@@ -1,0 +1,1 @@
+"""Measurements of this project beside what people use today, each made in one run."""
