@@ -1,0 +1,288 @@
+"""The main job in JupyterLab in a real browser: the start notebook, driven by keyboard and mouse.
+
+After every move the shown size and accuracy must be the engine's own for the same settings, computed here.
+"""
+
+import re
+import shutil
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator, Page
+
+import compress_explorer as ce
+from compress_explorer.methods import catalogue
+
+pytestmark = pytest.mark.browser
+
+START = Path(__file__).parents[2] / "notebooks" / "00_start_here.ipynb"
+
+EVENTS = """
+() => {
+  window.painted = [];
+  document.addEventListener("ce-painted", (event) => window.painted.push(event.detail));
+}
+"""
+
+SETTLED = """
+(last) => {
+  const status = document.querySelector(".ce-status [data-ce-state]");
+  const same = (name) => document.querySelector(`.ce-${name} [data-ce-value]`).dataset.ceRequest === status.dataset.ceRequest;
+  return status.dataset.ceState === "exact" && Number(status.dataset.ceRequest) > last && same("size") && same("accuracy");
+}
+"""
+
+
+class Opened:
+    """The explorer on the page."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.request = 0
+        self.settle()
+
+    def settle(self) -> None:
+        """Waits until a newer request than the last one is exact."""
+        self.page.wait_for_function(SETTLED, arg=self.request)
+        self.request = int(self.attribute(".ce-status [data-ce-request]", "data-ce-request"))
+
+    def attribute(self, selector: str, name: str) -> str:
+        value = self.page.locator(selector).first.get_attribute(name)
+        assert value is not None
+        return value
+
+    def menu(self, name: str) -> Locator:
+        return self.page.locator(f".ce-{name} select")
+
+    def slider(self, name: str) -> Locator:
+        return self.page.locator(f".ce-param-{name} [role=slider]")
+
+    def chosen(self, name: str) -> str:
+        return str(self.menu(name).evaluate("select => select.options[select.selectedIndex].textContent"))
+
+    def choose(self, name: str, label: str) -> None:
+        """Picks an entry of a menu with the mouse."""
+        self.menu(name).select_option(label=label)
+        self.settle()
+
+    def recipe(self) -> ce.Recipe:
+        """The recipe that the controls on the page spell out."""
+        labels = {f"{method.family}: {method.label}": method for method in catalogue.METHODS}
+        method = labels[self.chosen("method")]
+        values: dict[str, Any] = {}
+        for parameter in method.parameters:
+            control = self.page.locator(f".ce-param-{parameter.name}")
+            if parameter.kind == "choice":
+                values[parameter.name] = self.chosen(f"param-{parameter.name}")
+            elif control.locator("[role=slider]").count():
+                values[parameter.name] = number(control.locator(".widget-readout").inner_text())
+            else:
+                values[parameter.name] = number(control.locator("input").input_value())
+        return ce.Recipe(ce.Step(method.name, **values))
+
+    def shown(self) -> tuple[int, float]:
+        size = self.attribute(".ce-size [data-ce-value]", "data-ce-value")
+        accuracy = self.attribute(".ce-accuracy [data-ce-value]", "data-ce-value")
+        return int(size), float(accuracy)
+
+    def check(self) -> None:
+        """What is shown is what the engine computes here, and the histogram counts every weight once."""
+        model, task = loaded(self.chosen("model"))
+        compressed = ce.compress(model, self.recipe())
+        assert self.shown() == (
+            compressed.size().file,
+            pytest.approx(ce.evaluate(compressed, task).value, abs=1e-9),
+        )
+        layer = self.chosen("layer")
+        weights = {entry.name: entry.values.numel() for entry in compressed.stored if entry.treated}
+        wanted = sum(weights.values()) if layer == "whole model" else weights[layer]
+        assert self.histogram_counts() == {"before": wanted, "after": wanted}
+
+    def histogram_counts(self) -> dict[str, int]:
+        """Sums of the counts that plotly draws; the zeros stand apart from the other compressed weights."""
+        return self.page.locator(".ce-histogram .js-plotly-plot").evaluate(
+            """plot => {
+              const total = (name) => plot.data.find((trace) => trace.name === name).y
+                .reduce((sum, count) => sum + Math.round(count), 0);
+              return { before: total("before"), after: total("after") + total("zeros") };
+            }"""
+        )
+
+
+def number(text: str) -> float | int:
+    """A number as a control shows it: "50.0%" is 0.5, "8" is 8."""
+    found = float(text.strip().rstrip("%").replace(",", ""))
+    if text.strip().endswith("%"):
+        return round(found / 100, 4)
+    return int(found) if found == int(found) else found
+
+
+@cache
+def loaded(name: str) -> tuple[Any, ce.Task]:
+    return ce.load(name)
+
+
+@pytest.fixture
+def explorer(open_notebook, server) -> Opened:
+    shutil.copy(START, server.root / START.name)
+    notebook = open_notebook(START.name, width=1280, height=1400)
+    notebook.page.evaluate(EVENTS)
+    notebook.run_all()
+    return Opened(notebook.page)
+
+
+def labels_of_methods() -> dict[str, str]:
+    return {method.name: f"{method.family}: {method.label}" for method in catalogue.METHODS}
+
+
+def test_opens_ready_and_exact(explorer):
+    explorer.check()
+    for name in ("histogram", "tradeoff", "layers", "bytes"):
+        assert explorer.page.locator(f".ce-{name} .js-plotly-plot .plot-container").count() == 1
+
+
+@pytest.mark.parametrize("method", list(labels_of_methods()))
+def test_every_control_of_a_method_by_keyboard_and_by_mouse(explorer, method):
+    if explorer.chosen("method") != labels_of_methods()[method]:
+        explorer.choose("method", labels_of_methods()[method])
+    explorer.check()
+    for parameter in catalogue.method(method).parameters:
+        if parameter.when is not None:
+            explorer.choose(f"param-{parameter.when[0]}", parameter.when[1][0])
+            explorer.check()
+        if parameter.kind == "choice":
+            explorer.choose(f"param-{parameter.name}", parameter.choices[-1])
+            explorer.check()
+        elif explorer.slider(parameter.name).count():
+            press_and_drag(explorer, parameter.name)
+        else:
+            field = explorer.page.locator(f".ce-param-{parameter.name} input")
+            field.fill("7")
+            field.press("Enter")
+            explorer.settle()
+            explorer.check()
+
+
+def press_and_drag(explorer: Opened, name: str) -> None:
+    """Moves a slider by an arrow key, then with the mouse, and checks what is shown after each."""
+    handle = explorer.slider(name)
+    handle.focus()
+    before = handle.get_attribute("aria-valuenow")
+    low = explorer.page.locator(f".ce-param-{name} [role=slider]").get_attribute("aria-valuemin")
+    handle.press("ArrowRight" if before == low else "ArrowLeft")
+    explorer.settle()
+    explorer.check()
+    assert explorer.slider(name).get_attribute("aria-valuenow") != before
+    track = explorer.page.locator(f".ce-param-{name} .noUi-base").bounding_box()
+    start = explorer.slider(name).bounding_box()
+    assert track is not None
+    assert start is not None
+    middle = start["y"] + start["height"] / 2
+    explorer.page.mouse.move(start["x"] + start["width"] / 2, middle)
+    explorer.page.mouse.down()
+    for step in range(1, 9):
+        explorer.page.mouse.move(track["x"] + track["width"] * (0.2 + 0.06 * step), middle)
+    explorer.page.mouse.up()
+    explorer.settle_drag()
+    explorer.check()
+
+
+def test_models_and_layers_by_menu_and_by_keyboard(explorer):
+    for name in ce.models():
+        if name == explorer.chosen("model"):
+            continue
+        explorer.choose("model", name)
+        explorer.check()
+    explorer.choose("model", "lenet-300-100")
+    menu = explorer.menu("layer")
+    menu.focus()
+    menu.press("ArrowDown")
+    explorer.settle()
+    assert explorer.chosen("layer") == "fc1.weight"
+    explorer.check()
+
+
+def test_dragging_draws_every_frame_in_the_browser_with_the_kernel_busy(explorer):
+    """The film plays without the kernel: it draws while the kernel cannot answer."""
+    page = explorer.page
+    page.wait_for_function("() => !document.querySelector('.ce-status').textContent.includes('curve')")
+    page.evaluate("() => { window.painted = []; }")
+    page.evaluate(
+        "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute("
+        "{ code: 'import time; time.sleep(4)' })"
+    )
+    explorer.slider("sparsity").focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_function("() => window.painted.some((d) => d.figure === 'histogram' && Math.abs(d.value - 0.55) < 1e-9)")
+    values = page.evaluate("() => window.painted.filter((d) => d.figure === 'histogram').map((d) => d.value)")
+    assert values == sorted(values)
+    explorer.settle_drag()
+    explorer.check()
+
+
+def test_undo_redo_reset_and_a_second_step(explorer):
+    first = explorer.shown()
+    explorer.choose("method", labels_of_methods()["integer"])
+    second = explorer.shown()
+    for button, wanted in (("undo", first), ("redo", second), ("reset", first)):
+        explorer.page.locator(f".ce-{button}").click()
+        explorer.settle()
+        assert explorer.shown() == wanted
+    explorer.page.locator(".ce-add-step").click()
+    explorer.settle()
+    model, task = loaded("lenet-300-100")
+    recipe = ce.Recipe([ce.Step("magnitude"), ce.Step("integer")])
+    compressed = ce.compress(model, recipe)
+    assert explorer.shown() == (compressed.size().file, pytest.approx(ce.evaluate(compressed, task).value, abs=1e-9))
+
+
+def test_walk_by_tab_reaches_every_control_and_each_has_a_name(explorer):
+    page = explorer.page
+    explorer.menu("model").focus()
+    reached = []
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        inside = page.evaluate(
+            """() => {
+              const at = document.activeElement;
+              if (!at.closest(".ce-explorer")) return null;
+              const label = at.labels?.[0]?.textContent;
+              return [at.closest("[class*=ce-]").className, at.getAttribute("aria-label") || at.title || label || at.textContent];
+            }"""
+        )
+        if inside is None:
+            break
+        reached.append(inside)
+    text = " ".join(place for place, _ in reached)
+    for wanted in ("ce-method", "ce-param-sparsity", "ce-layer", "ce-split", "ce-reset"):
+        assert wanted in text
+    assert all(name.strip() for _, name in reached), reached
+
+
+def test_nothing_in_the_strip_moves_while_numbers_change(explorer):
+    page = explorer.page
+    boxes = lambda: [cell.bounding_box() for cell in page.locator(".ce-strip > *").all()]  # noqa: E731
+    before = boxes()
+    explorer.slider("sparsity").focus()
+    for _ in range(30):
+        page.keyboard.press("ArrowRight")
+    explorer.settle_drag()
+    assert boxes() == before
+
+
+def test_a_reloaded_page_shows_the_same(explorer):
+    """The kernel holds the state; a page that comes back draws it again."""
+    shown = explorer.shown()
+    page = explorer.page
+    page.evaluate("() => jupyterapp.commands.execute('docmanager:save')")
+    page.wait_for_function("() => !jupyterapp.shell.currentWidget.model.dirty")
+    page.reload()
+    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+    if page.locator(".ce-size [data-ce-value]").count() == 0:
+        pytest.fail("the explorer is gone after a reload")
+    page.wait_for_selector(".ce-histogram .js-plotly-plot")
+    assert re.match(r"\d", page.locator(".ce-size .ce-main").inner_text())
+    assert explorer.shown() == shown
