@@ -85,14 +85,15 @@ def read_arrays(data: bytes) -> dict[str, Tensor]:
     Raises:
         FileFormatError: when it is none, with the remedy.
     """
-    if data[:2] == b"PK" or data[:1] == b"\x80":
-        raise FileFormatError(
-            "It is a pickle, as torch.save writes it, and pickles can run code when they are opened. "
-            "Load it with torch.load(path, weights_only=True) and compress the model anew."
-        )
     try:
         return safetensors.torch.load(data)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        # Only now: a sound file may begin with these bytes too, which are its header's length.
+        if data[:2] == b"PK" or data[:1] == b"\x80":
+            raise FileFormatError(
+                "It is a pickle, as torch.save writes it, and pickles can run code when they are opened. "
+                "Load it with torch.load(path, weights_only=True) and compress the model anew."
+            ) from None
         raise FileFormatError(
             f"It is no whole safetensors file, but damaged, cut off or of another kind ({error}). "
             "Copy or save it again."
