@@ -57,9 +57,7 @@ def apply(weight: Tensor, kept: Tensor, *, bits: int = 1, granularity: str = "ch
     )
 
 
-def preview(
-    indices: Sequence[WeightIndex], *, bits: int = 1, granularity: str = "channel"
-) -> list[ScalarMap] | None:
+def preview(indices: Sequence[WeightIndex], *, bits: int = 1, granularity: str = "channel") -> list[ScalarMap] | None:
     """The two levels of every layer for 1 bit and the granularity "tensor", else None."""
     if bits != 1 or granularity != "tensor":
         return None

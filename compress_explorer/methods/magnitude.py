@@ -31,9 +31,7 @@ def apply(weight: Tensor, kept: Tensor, *, sparsity: float = 0.5) -> Tensor:
 def preview(indices: Sequence[WeightIndex], *, sparsity: float = 0.5) -> list[ScalarMap]:
     """The threshold of every layer, one map an index: zeros are exact, the threshold within 2^-7."""
     return [
-        threshold_map(
-            magnitude_quantile([index], zeros_for(sparsity, index.count + index.pruned) - index.pruned)
-        )
+        threshold_map(magnitude_quantile([index], zeros_for(sparsity, index.count + index.pruned) - index.pruned))
         for index in indices
     ]
 

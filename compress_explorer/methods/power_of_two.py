@@ -77,9 +77,7 @@ def _power_of_two(exponent: Tensor) -> Tensor:
     return ((exponent.long() + 1023) << 52).view(torch.float64).float()
 
 
-def preview(
-    indices: Sequence[WeightIndex], *, bits: int = 4, granularity: str = "tensor"
-) -> list[ScalarMap] | None:
+def preview(indices: Sequence[WeightIndex], *, bits: int = 4, granularity: str = "tensor") -> list[ScalarMap] | None:
     """The levels of every layer for the granularity "tensor", else None; levels and cuts are exact."""
     if granularity != "tensor":
         return None

@@ -2,7 +2,7 @@
 
 Every float32 is put into a bin by the upper 16 bits of its pattern: sign, exponent and the first 7 bits of
 the mantissa. A bin [a, b) has b / a <= 1 + 2^-7, so a cut that falls inside a bin is misplaced by less than
-that relative distance, and every statistic that does not cut a bin is exact.
+that relative distance, and every statistic that does not cut a bin is exact. The bin at zero ends at 2^-133.
 """
 
 import sys
@@ -26,23 +26,22 @@ class WeightIndex:
 
     Attributes:
         magnitude_bins: int64 [bins], the bin of |w|: the upper 16 bits of its float32 pattern, sign off.
-        counts: int64 [bins], weights in each bin.
-        nodes: float64 [2 * bins], lower and upper edge of each bin in turn.
-        cumulative: float64 [3, 2 * bins], at each node the count, the sum and the sum of squares of the
-            weights below it.
-        count: the number of weights in the index.
+        lower: float64 [bins], the lower edge of each bin.
+        upper: float64 [bins], the upper edge.
+        moments: float64 [3, bins], the count, the sum and the sum of squares of the weights in each bin.
+        before: float64 [3, bins + 1], the same of all weights in the bins before it; last, of all weights.
         pruned: the number of weights left out because an earlier step had pruned them.
         minimum: the smallest weight; 0 when there is none.
         maximum: the largest weight; 0 when there is none.
         mean_abs: the mean magnitude; 0 when there is none.
-        zeros: how many of the counted weights are exactly zero.
+        zeros: how many of the counted weights are zero, or so small (below 2^-133) that they count as zero.
     """
 
     magnitude_bins: Integers
-    counts: Integers
-    nodes: Floats
-    cumulative: Floats
-    count: int
+    lower: Floats
+    upper: Floats
+    moments: Floats
+    before: Floats
     pruned: int
     minimum: float
     maximum: float
@@ -60,74 +59,79 @@ class WeightIndex:
         values = weight.detach().float().cpu().contiguous().numpy().ravel()
         if kept is not None:
             values = values[kept.cpu().numpy().ravel()]
-        patterns = np.ascontiguousarray(values).view(np.uint16)[_UPPER_HALF::2].astype(np.int64)
-        exact = values.astype(np.float64)
-        moments = np.empty((3, 2 * _SIGN))
-        moments[0] = np.bincount(patterns, minlength=2 * _SIGN)
-        moments[1] = np.bincount(patterns, weights=exact, minlength=2 * _SIGN)
-        moments[2] = np.bincount(patterns, weights=np.square(exact), minlength=2 * _SIGN)
+        moments = _moments_of_patterns(values)
+        magnitude_sum = float(np.abs(moments[1]).sum())
         # Both bins at zero become one, so that -0.0 does not count as negative.
         moments[:, 0] += moments[:, _SIGN]
         moments[:, _SIGN] = 0
-        return cls._from_moments(moments, values, pruned=weight.numel() - values.size)
-
-    @classmethod
-    def _from_moments(cls, moments: Floats, values: npt.NDArray[np.float32], pruned: int) -> "WeightIndex":
-        """From count, sum and sum of squares of each of the 65,536 bins."""
         # Patterns of negative numbers grow with the magnitude: read backwards they are in increasing order.
         order = np.concatenate([np.arange(2 * _SIGN - 1, _SIGN, -1), np.arange(_SIGN)])
         occupied = order[moments[0, order] > 0]
-        if occupied.size == 0:
-            occupied = np.array([0])
-        bins = occupied % _SIGN
+        bins, negative = occupied % _SIGN, occupied >= _SIGN
         near, far = _bin_edge(bins), _bin_edge(bins + 1)
-        negative = occupied >= _SIGN
-        nodes = np.stack([np.where(negative, -far, near), np.where(negative, -near, far)], axis=1).ravel()
-        sums = np.cumsum(moments[:, occupied], axis=1)
-        before = np.concatenate([np.zeros((3, 1)), sums[:, :-1]], axis=1)
-        magnitude_sum = float(np.abs(moments[1]).sum())
         return cls(
             magnitude_bins=bins,
-            counts=moments[0, occupied].astype(np.int64),
-            nodes=nodes,
-            cumulative=np.stack([before, sums], axis=2).reshape(3, -1),
-            count=values.size,
-            pruned=pruned,
-            minimum=float(values.min(initial=np.inf)) if values.size else 0.0,
-            maximum=float(values.max(initial=-np.inf)) if values.size else 0.0,
-            mean_abs=magnitude_sum / values.size if values.size else 0.0,
-            zeros=values.size - int(np.count_nonzero(values)),
+            lower=np.where(negative, -far, near),
+            upper=np.where(negative, -near, far),
+            moments=moments[:, occupied],
+            before=np.concatenate([np.zeros((3, 1)), np.cumsum(moments[:, occupied], axis=1)], axis=1),
+            pruned=weight.numel() - values.size,
+            minimum=float(values.min()) if values.size else 0.0,
+            maximum=float(values.max()) if values.size else 0.0,
+            mean_abs=magnitude_sum / max(values.size, 1),
+            zeros=int(moments[0, 0]),
         )
+
+    @property
+    def count(self) -> int:
+        """The number of weights in the index."""
+        return int(self.before[0, -1])
+
+    @property
+    def sum(self) -> float:
+        """The sum of the weights."""
+        return float(self.before[1, -1])
+
+    @property
+    def sum_of_squares(self) -> float:
+        """The sum of the squared weights."""
+        return float(self.before[2, -1])
 
     @property
     def amax(self) -> float:
         """The largest magnitude; 0 when there are no weights."""
         return max(abs(self.minimum), abs(self.maximum))
 
-    @property
-    def sum(self) -> float:
-        """The sum of the weights."""
-        return float(self.cumulative[1, -1])
-
-    @property
-    def sum_of_squares(self) -> float:
-        """The sum of the squared weights."""
-        return float(self.cumulative[2, -1])
-
     def count_below(self, cuts: Floats | float) -> Floats:
-        """How many weights lie below each cut, float64 shaped like `cuts`; linear inside a bin."""
-        return self._interpolate(cuts, 0)
+        """How many weights lie below each cut, float64 shaped like `cuts`; as if even inside a bin."""
+        return np.asarray(self._below(cuts)[0])
 
     def sum_below(self, cuts: Floats | float) -> Floats:
-        """The sum of the weights below each cut, float64 shaped like `cuts`; linear inside a bin."""
-        return self._interpolate(cuts, 1)
+        """The sum of the weights below each cut, float64 shaped like `cuts`."""
+        return np.asarray(self._below(cuts)[1])
 
     def sumsq_below(self, cuts: Floats | float) -> Floats:
-        """The sum of squares of the weights below each cut, shaped like `cuts`; linear inside a bin."""
-        return self._interpolate(cuts, 2)
+        """The sum of squares of the weights below each cut, float64 shaped like `cuts`."""
+        return np.asarray(self._below(cuts)[2])
 
-    def _interpolate(self, cuts: Floats | float, moment: int) -> Floats:
-        return np.asarray(np.interp(cuts, self.nodes, self.cumulative[moment]), dtype=np.float64)
+    def _below(self, cuts: Floats | float) -> Floats:
+        """Count, sum and sum of squares below each cut, float64 [3, *cuts.shape].
+
+        Inside a bin the weights count as evenly spread. What its true sums have beyond those of an even spread is
+        given out in proportion, so that they are exact at its ends.
+        """
+        flat = np.asarray(cuts, dtype=np.float64).ravel()
+        place = np.searchsorted(self.upper, flat, side="right")
+        result = self.before[:, place]
+        inside = place < self.upper.size
+        place = place[inside]
+        low, high = self.lower[place], self.upper[place]
+        cut = np.maximum(flat[inside], low)
+        count = self.moments[0, place]
+        share = (cut - low) / (high - low)
+        correction = self.moments[:, place] - count * _mean_powers(low, high)
+        result[:, inside] += share * (count * _mean_powers(low, cut) + correction)
+        return result.reshape(3, *np.shape(cuts))
 
     def magnitude_quantile(self, count: int) -> float:
         """The threshold that `count` magnitudes do not exceed: `magnitude_quantile` of this index alone."""
@@ -138,19 +142,35 @@ def magnitude_quantile(indices: Sequence[WeightIndex], count: int) -> float:
     """The threshold that exactly `count` magnitudes of all these layers together do not exceed.
 
     Summed over the layers, `count_below(threshold) - count_below(-threshold)` equals `count`, or the number
-    of weights that are zero already if those are more. 0 when `count` is not positive.
+    of weights that are zero already if those are more. 0 when `count` is not positive, or there are no weights.
     """
-    if count <= 0:
+    if count <= 0 or not any(index.count for index in indices):
         return 0.0
     counts = np.zeros(_SIGN, dtype=np.int64)
     for index in indices:
-        np.add.at(counts, index.magnitude_bins, index.counts)
+        np.add.at(counts, index.magnitude_bins, index.moments[0].astype(np.int64))
     bins = np.flatnonzero(counts)
-    nodes = np.stack([_bin_edge(bins), _bin_edge(bins + 1)], axis=1).ravel()
-    sums = np.cumsum(counts[bins])
-    cumulative = np.stack([sums - counts[bins], sums], axis=1).ravel()
-    threshold = float(np.interp(count, cumulative, nodes))
-    return max(threshold, float(_bin_edge(np.array([1]))[0]))
+    reached = np.cumsum(counts[bins])
+    place = int(np.searchsorted(reached, min(count, reached[-1])))
+    near, far = _bin_edge(bins[place : place + 1] + np.array([0, 1]))
+    share = 1 - (reached[place] - count) / counts[bins[place]]
+    return float(far if bins[place] == 0 else near + share * (far - near))
+
+
+def _moments_of_patterns(values: npt.NDArray[np.float32]) -> Floats:
+    """Count, sum and sum of squares of the numbers with each upper half of a float32 pattern, [3, 65536]."""
+    patterns = np.ascontiguousarray(values).view(np.uint16)[_UPPER_HALF::2].astype(np.int64)
+    exact = values.astype(np.float64)
+    moments = np.empty((3, 2 * _SIGN))
+    moments[0] = np.bincount(patterns, minlength=2 * _SIGN)
+    moments[1] = np.bincount(patterns, weights=exact, minlength=2 * _SIGN)
+    moments[2] = np.bincount(patterns, weights=np.square(exact), minlength=2 * _SIGN)
+    return moments
+
+
+def _mean_powers(low: Floats, high: Floats) -> Floats:
+    """The means of 1, x and x^2 over numbers spread evenly from `low` to `high`, [3, *low.shape]."""
+    return np.stack([np.ones_like(low), (low + high) / 2, (low * low + low * high + high * high) / 3])
 
 
 def _bin_edge(bins: Integers) -> Floats:

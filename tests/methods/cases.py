@@ -1,0 +1,74 @@
+"""Weight matrices that the tests of all methods share, and what they measure on them."""
+
+import hypothesis.extra.numpy as hnp
+import numpy as np
+import torch
+from hypothesis import strategies as st
+from torch import Tensor
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    """Normally distributed weights, the same on every run."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _with_zero_channel() -> Tensor:
+    weight = normal(4, 9)
+    weight[2] = 0
+    return weight
+
+
+WEIGHTS: dict[str, Tensor] = {
+    "single": torch.tensor([[0.7]]),
+    "single-negative": torch.tensor([[-0.3]]),
+    "single-zero": torch.zeros(1, 1),
+    "one-row": normal(1, 17),
+    "one-column": normal(17, 1),
+    "odd": normal(5, 37),
+    "wide": normal(3, 300),
+    "one-zero-channel": _with_zero_channel(),
+    "negative-only": -normal(6, 20).abs() - 0.01,
+    "positive-only": normal(6, 20).abs() + 0.01,
+    "one-sided-far": 5 + 0.01 * normal(6, 20),
+    "zeros": torch.zeros(3, 8),
+    "constant": torch.full((3, 8), 0.25),
+    "constant-negative": torch.full((3, 8), -1.7),
+    "two-values": torch.tensor([[-1.0, 1.0, 1.0, -1.0]]),
+    "ties": torch.tensor([0.5, -0.5, 0.5, 1.0, -1.0, 0.0, 0.25, -0.25] * 4).reshape(4, 8),
+    "tiny": normal(4, 25) * 1e-30,
+    "huge": normal(4, 25) * 1e30,
+    "subnormal": normal(4, 25) * 1e-40,
+    "outlier": torch.cat([normal(2, 50), torch.tensor([[1000.0], [0.0]])], dim=1),
+}
+"""Edge cases by name, float32 [channels, n]."""
+
+
+def all_kept(weight: Tensor) -> Tensor:
+    """The mask of a tensor that nothing has pruned."""
+    return torch.ones_like(weight, dtype=torch.bool)
+
+
+def half_kept(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The weights with about half of them pruned, and the mask that says which are left."""
+    generator = torch.Generator().manual_seed(1)
+    kept = torch.rand(weight.shape, generator=generator) < 0.5
+    return torch.where(kept, weight, 0.0), kept
+
+
+def sqnr_db(weight: Tensor, decoded: Tensor) -> float:
+    """Signal to quantization noise ratio in decibel."""
+    signal = weight.double().square().sum()
+    noise = (weight.double() - decoded.double()).square().sum()
+    return float(10 * torch.log10(signal / noise))
+
+
+def matrices(largest: float = 1e30, max_side: int = 24) -> st.SearchStrategy[Tensor]:
+    """Arbitrary finite float32 matrices, with many zeros, repeated values and mixed magnitudes."""
+    bound = float(np.float32(largest))
+    elements = st.one_of(
+        st.sampled_from([0.0, 1.0, -1.0, 0.5, -0.75, 1.5]),
+        st.floats(-bound, bound, width=32, allow_subnormal=False),
+        st.floats(-2.0, 2.0, width=32, allow_subnormal=False),
+    )
+    shapes = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=max_side)
+    return hnp.arrays(np.float32, shapes, elements=elements).map(torch.from_numpy)
