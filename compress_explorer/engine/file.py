@@ -14,9 +14,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from compress_explorer.engine.file_header import SUFFIXES, damaged, read_arrays, read_header
+from compress_explorer.engine.file_header import damaged, read_arrays, read_header
 from compress_explorer.engine.file_tensor import decode, encode
-from compress_explorer.engine.form import choose_form, metadata
+from compress_explorer.engine.form import choose_form, header_bytes, metadata
 from compress_explorer.engine.stored import StoredTensor
 from compress_explorer.spec.errors import FileFormatError, ModelError
 from compress_explorer.spec.recipe import Recipe
@@ -76,21 +76,20 @@ def to_bytes(stored: Iterable[StoredTensor], recipe: Recipe, aliases: Mapping[st
     """The content of the file that `save` writes. Equal models give equal bytes.
 
     Raises:
-        ModelError: when two tensors would have one name in the file.
+        ModelError: when the tensors cannot be put into a file.
     """
     forms = [choose_form(tensor) for tensor in stored]
-    arrays: dict[str, Tensor] = {}
-    for form in forms:
-        for section, array in zip(form.sections(), encode(form), strict=True):
-            if section.name in arrays:
-                raise ModelError(f"Two tensors would be called {section.name!r} in the file. Rename one in the model.")
-            arrays[section.name] = array
-    return safetensors.torch.save(arrays, metadata=metadata(forms, recipe, aliases))
+    about = metadata(forms, recipe, aliases)
+    header_bytes([form.array for form in forms], about)  # names a dtype that the library does not know
+    return safetensors.torch.save({form.stored.name: encode(form) for form in forms}, metadata=about)
 
 
 def _check_decodes(data: bytes, stored: Iterable[StoredTensor]) -> None:
     """Reads the new content back: what is shipped is what was measured."""
-    state = from_bytes(data).state
+    try:
+        state = from_bytes(data).state
+    except FileFormatError as error:
+        raise ModelError(f"The codes contradict themselves, the file could not be read back. {error}") from error
     for tensor in stored:
         if tensor.treated and not torch.equal(state[tensor.name], tensor.values.detach().cpu()):
             raise ModelError(
@@ -120,11 +119,11 @@ def from_bytes(data: bytes) -> LoadedFile:
     """
     arrays = read_arrays(data)
     header = read_header(data)
-    state = {entry.name: decode(entry, arrays) for entry in header.entries}
-    used = {entry.section(suffix) for entry in header.entries for suffix in SUFFIXES}
-    for name, array in arrays.items():
-        if name not in used:
-            state.setdefault(name, array)
+    state = dict(arrays)
+    for entry in header.entries:
+        if entry.name not in arrays:
+            raise damaged(f"{entry.name} is missing")
+        state[entry.name] = decode(entry, arrays[entry.name])
     for alias, name in header.aliases.items():
         if alias in state or name not in state:
             raise damaged(f"{alias!r} cannot be another name of {name!r}")

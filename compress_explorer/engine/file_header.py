@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -21,7 +21,7 @@ FLOATS = {
     str(dtype).removeprefix("torch."): dtype for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 }
 GRIDS: tuple[Grid, ...] = ("integer", "power-of-two", "codebook")
-SUFFIXES = ("values", "codes", "mask", "gaps", "scale", "zero", "codebook")
+ROWS = ("tensor", "channel")
 
 ROOM = 2**28
 WEIGHTS_PER_BYTE = 2**16
@@ -29,32 +29,64 @@ WEIGHTS_PER_BYTE = 2**16
 
 
 @dataclass(frozen=True)
-class Quantized:
-    """How codes are read, see `methods.code.Code`; `zero_bits`: width of a stored zero point, or None."""
+class Style:
+    """What tensors of the file have in common: see `form`.
+
+    Attributes:
+        dtype: of the decoded tensor.
+        axis: of the layout.
+        groups: of the layout.
+        quantized: how codes are read, or None for plain floats.
+    """
 
     dtype: torch.dtype
+    axis: int
+    groups: int
+    quantized: "Quantized | None"
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """How codes are read: see `methods.code.Code`.
+
+    Attributes:
+        grid: what codes stand for.
+        bits: of a code.
+        offset: of an integer code.
+        group: columns that share a scale, or None for all.
+        scales: None; "tensor": one row of scales; "channel": one for each channel.
+        zero_bits: width of a stored zero point, or None.
+        codebooks: like `scales`.
+        levels: of a codebook; 0 without.
+    """
+
     grid: Grid
     bits: int
-    group_size: int
     offset: int
+    group: int | None
+    scales: str | None
     zero_bits: int | None
+    codebooks: str | None
+    levels: int
 
 
 @dataclass(frozen=True)
 class Entry:
-    """The description of one treated tensor: see `form.Form.describe`.
+    """The description of one treated tensor: see `form`.
 
     Attributes:
         name: its name in the model's state.
         layout: its shape and matrix form.
+        dtype: its dtype.
         positions: how the file says where the stored weights are.
         width: bits of a gap; 0 unless positions are relative.
         entries: the number of stored values when positions are relative, else 0.
-        quantized: how codes are read, or None for floats.
+        quantized: how codes are read, or None for plain floats.
     """
 
     name: str
     layout: Layout
+    dtype: torch.dtype
     positions: Literal["none", "bitmask", "relative"]
     width: int
     entries: int
@@ -64,10 +96,6 @@ class Entry:
     def weights(self) -> int:
         """The number of elements."""
         return math.prod(self.layout.shape)
-
-    def section(self, suffix: str) -> str:
-        """The name of one of its arrays in the file."""
-        return f"{self.name}:{suffix}"
 
 
 @dataclass(frozen=True)
@@ -123,7 +151,11 @@ def read_header(data: bytes) -> Header:
             "Update the package."
         )
     tensors = _mapping(content.get("tensors"), "its list of tensors")
-    entries = tuple(_entry(name, _mapping(entry, name)) for name, entry in tensors.items())
+    listed = content.get("styles")
+    if not isinstance(listed, list):
+        raise damaged("its list of styles is missing")
+    styles = [_style(f"style {index}", _mapping(style, "a style")) for index, style in enumerate(listed)]
+    entries = tuple(_entry(name, entry, styles) for name, entry in tensors.items())
     declared = sum(entry.weights for entry in entries)
     if declared > ROOM + WEIGHTS_PER_BYTE * len(data):
         raise damaged(f"{declared} weights cannot come out of {len(data)} bytes")
@@ -144,60 +176,86 @@ def _mapping(value: object, what: str) -> dict[str, Any]:
     return value
 
 
-def _entry(name: str, entry: Mapping[str, Any]) -> Entry:
-    positions, width = _positions(name, entry.get("positions", "none"))
+def _entry(name: str, entry: object, styles: Sequence[Style]) -> Entry:
+    if not isinstance(entry, list) or not 2 <= len(entry) <= 4:
+        raise damaged(f"{name} is described by {str(entry)[:60]!r}")
+    style = styles[_whole(name, entry[1], "style", 0, len(styles) - 1)]
+    positions, width, entries = _positions(name, entry[2:])
+    if style.quantized is None and positions == "none":
+        raise damaged(f"{name} is described, but has neither codes nor positions")
     return Entry(
         name=name,
-        layout=_layout(name, entry),
+        layout=_layout(name, entry[0], style),
+        dtype=style.dtype,
         positions=positions,
         width=width,
-        entries=_whole(name, entry, "entries", 0, 2**62) if positions == "relative" else 0,
-        quantized=_quantized(name, entry) if "grid" in entry else None,
+        entries=entries,
+        quantized=style.quantized,
     )
 
 
-def _layout(name: str, entry: Mapping[str, Any]) -> Layout:
-    shape = entry.get("shape")
+def _layout(name: str, shape: object, style: Style) -> Layout:
     if not isinstance(shape, list) or not 1 <= len(shape) <= 16:
         raise damaged(f"{name} has no shape")
-    if not all(type(size) is int and 1 <= size < 2**62 for size in shape):
-        raise damaged(f"{name} has the shape {shape}")
-    axis = _whole(name, entry, "axis", 0, 1, default=0)
-    groups = _whole(name, entry, "groups", 1, 2**62, default=1)
-    if (axis == 0 and groups != 1) or (axis == 1 and (len(shape) < 2 or shape[0] % groups)):
-        raise damaged(f"{name} has the shape {shape} with {groups} groups along axis {axis}")
-    return Layout(tuple(shape), axis, groups)
+    for size in shape:
+        _whole(name, size, "a size", 1, 2**62)
+    if style.axis == 1 and (len(shape) < 2 or shape[0] % style.groups):
+        raise damaged(f"{name} has the shape {shape} with {style.groups} groups")
+    return Layout(tuple(shape), style.axis, style.groups)
 
 
-def _positions(name: str, text: object) -> tuple[Literal["none", "bitmask", "relative"], int]:
-    if text == "none":
-        return "none", 0
-    if text == "bitmask":
-        return "bitmask", 0
-    widths = {f"relative-{width}": width for width in range(1, 9)}
-    if not isinstance(text, str) or text not in widths:
-        raise damaged(f"{name} has positions {text!r}")
-    return "relative", widths[text]
+def _positions(name: str, entry: Sequence[object]) -> tuple[Literal["none", "bitmask", "relative"], int, int]:
+    """Format, bits of a gap and the number of entries."""
+    match entry:
+        case []:
+            return "none", 0, 0
+        case ["mask"]:
+            return "bitmask", 0, 0
+        case [width, entries]:
+            width = _whole(name, width, "a gap width", 1, 8)
+            return "relative", width, _whole(name, entries, "a number of entries", 0, 2**62)
+    raise damaged(f"{name} has positions {str(entry)[:60]!r}")
 
 
-def _quantized(name: str, entry: Mapping[str, Any]) -> Quantized:
-    grid, dtype = entry.get("grid"), entry.get("dtype")
-    if grid not in GRIDS:
-        raise damaged(f"{name} has the grid {grid!r}, not one of {', '.join(GRIDS)}")
+def _style(name: str, style: Mapping[str, Any]) -> Style:
+    dtype, axis = style.get("dtype"), _whole(name, style.get("axis", 0), "axis", 0, 1)
     if not isinstance(dtype, str) or dtype not in FLOATS:
         raise damaged(f"{name} has the dtype {dtype!r}, not one of {', '.join(FLOATS)}")
-    return Quantized(
+    return Style(
         dtype=FLOATS[dtype],
-        grid=cast(Grid, grid),
-        bits=_whole(name, entry, "bits", 2 if grid == "power-of-two" else 1, 8),
-        group_size=_whole(name, entry, "group", 1, 2**62),
-        offset=_whole(name, entry, "offset", -(2**15), 2**15, default=0),
-        zero_bits=_whole(name, entry, "zero_bits", 1, 8) if "zero_bits" in entry else None,
+        axis=axis,
+        groups=_whole(name, style.get("groups", 1), "groups", 1, 2**62 if axis else 1),
+        quantized=_quantized(name, style) if "grid" in style else None,
     )
 
 
-def _whole(name: str, entry: Mapping[str, Any], key: str, lowest: int, highest: int, default: int | None = None) -> int:
-    value = entry.get(key, default)
+def _quantized(name: str, style: Mapping[str, Any]) -> Quantized:
+    grid, group, zero_bits = style["grid"], style.get("group"), style.get("zero_bits")
+    if grid not in GRIDS:
+        raise damaged(f"{name} has the grid {grid!r}, not one of {', '.join(GRIDS)}")
+    scales, codebooks = _rows(name, style, "scales"), _rows(name, style, "codebooks")
+    if (zero_bits is not None and scales is None) or (grid == "codebook") != (codebooks is not None):
+        raise damaged(f"{name} has zero points without scales, or lacks a codebook")
+    return Quantized(
+        grid=cast(Grid, grid),
+        bits=_whole(name, style.get("bits"), "bits", 2 if grid == "power-of-two" else 1, 8),
+        offset=_whole(name, style.get("offset", 0), "offset", -(2**15), 2**15),
+        group=None if group is None else _whole(name, group, "group", 1, 2**62),
+        scales=scales,
+        zero_bits=None if zero_bits is None else _whole(name, zero_bits, "zero_bits", 1, 8),
+        codebooks=codebooks,
+        levels=0 if codebooks is None else _whole(name, style.get("levels"), "levels", 1, 256),
+    )
+
+
+def _rows(name: str, style: Mapping[str, Any], key: str) -> str | None:
+    rows = style.get(key)
+    if rows is None or rows in ROWS:
+        return rows
+    raise damaged(f"{name} has {key} {str(rows)[:60]!r}, not one of {', '.join(ROWS)}")
+
+
+def _whole(name: str, value: object, what: str, lowest: int, highest: int) -> int:
     if type(value) is not int or not lowest <= value <= highest:
-        raise damaged(f"{name} has {key} {value!r}")
+        raise damaged(f"{name} has {what} {str(value)[:60]!r}")
     return value

@@ -1,6 +1,5 @@
-"""One tensor to the arrays of the file that hold it, and back."""
+"""One tensor to the bytes of the file that hold it, and back."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -8,133 +7,168 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compress_explorer.engine.contents import zero_codes
+from compress_explorer.engine.contents import bit_patterns, zero_codes
 from compress_explorer.engine.file_header import Entry, Quantized, damaged
 from compress_explorer.engine.form import Form, zero_point_bits
 from compress_explorer.engine.packing import pack, packed_bytes, unpack
 from compress_explorer.engine.positions import decode_gaps, encode_gaps, run_lengths
 from compress_explorer.methods.code import Code
 
+Bytes = NDArray[np.uint8]
 
-def encode(form: Form) -> list[Tensor]:
-    """The arrays that hold a tensor, one for each of `form.sections()`, in that order.
 
-    They share no memory with the tensor.
-    """
+def encode(form: Form) -> Tensor:
+    """The array that holds a tensor, of the dtype and shape of `form.array`. It shares no memory with the tensor."""
     stored, contents = form.stored, form.contents
     if not stored.treated:
-        return [stored.values.detach().cpu().clone(memory_format=torch.contiguous_format)]
+        return stored.values.detach().cpu().clone(memory_format=torch.contiguous_format)
     taken, positions = _positions(form)
-    if stored.code is not None:
-        codes = contents.codes if taken is None else contents.codes[taken]
-        return [torch.from_numpy(pack(codes, stored.code.bits)), *positions, *_side(stored.code)]
-    # Zeros of pruned floats are written as +0.0.
+    if stored.code is None:
+        return _encode_floats(form, taken, positions)
+    codes = contents.codes if taken is None else contents.codes[taken]
+    return torch.from_numpy(np.concatenate([positions, pack(codes, stored.code.bits), *_side(stored.code)]))
+
+
+def _encode_floats(form: Form, taken: NDArray[np.int64] | None, positions: Bytes) -> Tensor:
+    """Zeros of pruned floats are written as +0.0."""
+    stored = form.stored
     matrix = stored.layout.to_matrix(stored.values.detach().cpu())
-    present = torch.from_numpy(contents.present).reshape(matrix.shape)
+    present = torch.from_numpy(form.contents.present).reshape(matrix.shape)
     values = torch.where(present, matrix, torch.zeros((), dtype=matrix.dtype))
     if taken is None:
-        return [stored.layout.from_matrix(values).contiguous()]
-    return [values.reshape(-1)[torch.from_numpy(taken)], *positions]
+        return stored.layout.from_matrix(values).contiguous()
+    chosen = bit_patterns(values.reshape(-1)[torch.from_numpy(taken)]).numpy()
+    return torch.from_numpy(np.concatenate([positions, _little_endian(chosen)]))
 
 
-def _positions(form: Form) -> tuple[NDArray[np.int64] | None, list[Tensor]]:
-    """Which weights the entries hold, None for all of them, and the array of positions."""
+def _positions(form: Form) -> tuple[NDArray[np.int64] | None, Bytes]:
+    """Which weights the entries hold, None for all of them, and the bytes that say so."""
     present, zero_level = form.contents.present, form.contents.zero_level
     if form.positions == "none":
-        return None, []
+        return None, np.empty(0, dtype=np.uint8)
     if form.positions == "bitmask":
-        return np.flatnonzero(present), [torch.from_numpy(np.packbits(present))]
+        return np.flatnonzero(present), np.packbits(present)
     gaps = encode_gaps(run_lengths(present), form.width, zero_level)
     taken, _ = decode_gaps(gaps, form.width, zero_level)
-    return taken, [torch.from_numpy(pack(gaps, form.width))]
+    return taken, pack(gaps, form.width)
 
 
-def _side(code: Code) -> list[Tensor]:
+def _side(code: Code) -> list[Bytes]:
     """Scales, zero points and codebook, as far as the code has them."""
-    arrays = []
+    parts = []
     if code.scale is not None:
-        arrays.append(_float32(code.scale))
+        parts.append(_float32(code.scale))
     if code.zero_point is not None:
         zero_points = code.zero_point.cpu().numpy().reshape(-1)
-        arrays.append(torch.from_numpy(pack(zero_points, zero_point_bits(code.zero_point, code.bits))))
+        parts.append(pack(zero_points, zero_point_bits(code.zero_point, code.bits)))
     if code.codebook is not None:
-        arrays.append(_float32(code.codebook))
-    return arrays
+        parts.append(_float32(code.codebook))
+    return parts
 
 
-def _float32(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
+def _float32(tensor: Tensor) -> Bytes:
+    return _little_endian(bit_patterns(tensor.detach().to(torch.float32)).numpy().reshape(-1))
 
 
-def decode(entry: Entry, arrays: Mapping[str, Tensor]) -> Tensor:
-    """The tensor that a description and the file's arrays stand for: the inverse of `encode`.
+def _little_endian(numbers: NDArray[np.integer]) -> Bytes:
+    return numbers.astype(numbers.dtype.newbyteorder("<")).view(np.uint8)
+
+
+class _Reader:
+    """Takes one part after another from a tensor's bytes."""
+
+    def __init__(self, entry: Entry, array: Tensor) -> None:
+        if array.dtype != torch.uint8 or array.ndim != 1:
+            raise damaged(f"{entry.name} is {array.dtype} {tuple(array.shape)}, not a row of bytes")
+        self._name, self._data, self._place = entry.name, array.numpy(), 0
+        self.size = len(self._data)
+
+    def take(self, count: int) -> Bytes:
+        """The next `count` bytes."""
+        if count > self.size - self._place:
+            raise damaged(f"{self._name} needs more bytes than the {self.size} that it has")
+        self._place += count
+        return self._data[self._place - count : self._place]
+
+    def packed(self, count: int, bits: int) -> Bytes:
+        """The next `count` numbers of `bits` bits."""
+        return unpack(self.take(packed_bytes(count, bits)), count, bits)
+
+    def floats(self, count: int, dtype: torch.dtype) -> Tensor:
+        """The next `count` floats."""
+        whole = np.dtype(f"<i{dtype.itemsize}")
+        numbers = self.take(count * dtype.itemsize).copy().view(whole)
+        return torch.from_numpy(numbers.astype(whole.newbyteorder("="))).view(dtype)
+
+    def end(self) -> None:
+        """Checks that nothing is left."""
+        if self._place != self.size:
+            raise damaged(f"{self._name} has {self.size - self._place} bytes too many")
+
+
+def decode(entry: Entry, array: Tensor) -> Tensor:
+    """The tensor that a description and the file's array stand for: the inverse of `encode`.
 
     Raises:
-        FileFormatError: when an array is missing, or is not what the description says.
+        FileFormatError: when the array is not what the description says.
     """
-    return _decode_floats(entry, arrays) if entry.quantized is None else _decode_codes(entry, arrays)
-
-
-def _decode_floats(entry: Entry, arrays: Mapping[str, Tensor]) -> Tensor:
-    values = _array(entry, "values", arrays)
-    if entry.positions == "none" or not values.is_floating_point():
-        raise damaged(f"{entry.name} has {values.dtype} values and positions {entry.positions!r}")
-    index, _ = _places(entry, arrays, zero_level=True)
-    _check_length(entry, "values", values, len(index))
-    flat = torch.zeros(entry.weights, dtype=values.dtype)
-    flat[torch.from_numpy(index)] = values
-    return entry.layout.from_matrix(flat.reshape(entry.layout.channels, -1)).contiguous()
-
-
-def _decode_codes(entry: Entry, arrays: Mapping[str, Tensor]) -> Tensor:
-    quantized, layout = entry.quantized, entry.layout
-    assert quantized is not None
-    code = _empty_code(entry, quantized, arrays)
-    index, holds_value = _places(entry, arrays, zero_codes(code) is not None)
-    codes = _packed(entry, "codes", arrays, len(index), quantized.bits)
+    reader = _Reader(entry, array)
+    positions = _read_positions(entry, reader)
+    quantized = entry.quantized
+    if quantized is None:
+        values = reader.floats(len(positions), entry.dtype)
+        reader.end()
+        index, _ = _places(entry, positions, zero_level=True)
+        flat = torch.zeros(entry.weights, dtype=entry.dtype)
+        flat[torch.from_numpy(index)] = values
+        return entry.layout.from_matrix(flat.reshape(entry.layout.channels, -1)).contiguous()
+    codes = reader.packed(len(positions), quantized.bits)
+    code = _read_tables(entry, quantized, reader)
+    reader.end()
     _check_codes(entry, codes, code)
-    flat = np.zeros(entry.weights, dtype=np.uint8)
-    present = np.zeros(entry.weights, dtype=np.bool_)
-    flat[index[holds_value]] = codes[holds_value]
-    present[index[holds_value]] = True
-    shape = (layout.channels, layout.columns)
-    matrix = replace(code, codes=torch.from_numpy(flat).reshape(shape)).decode()
-    matrix = torch.where(torch.from_numpy(present).reshape(shape), matrix, 0.0)
-    return layout.from_matrix(matrix).to(quantized.dtype).contiguous()
+    index, holds_value = _places(entry, positions, zero_codes(code) is not None)
+    matrix = _fill(entry, index[holds_value], codes[holds_value], code)
+    return entry.layout.from_matrix(matrix).to(entry.dtype).contiguous()
+
+
+def _read_positions(entry: Entry, reader: _Reader) -> NDArray[np.int64] | Bytes:
+    """The gaps of a relative index, else the positions themselves; one for every stored value."""
+    if entry.positions == "relative":
+        return reader.packed(entry.entries, entry.width)
+    if entry.positions == "bitmask":
+        return np.flatnonzero(reader.packed(entry.weights, 1))
+    if entry.weights > 8 * reader.size:  # before memory is taken for them
+        raise damaged(f"{entry.name} needs more bytes than the {reader.size} that it has")
+    return np.arange(entry.weights)
 
 
 def _places(
-    entry: Entry, arrays: Mapping[str, Tensor], zero_level: bool
+    entry: Entry, positions: NDArray[np.int64] | Bytes, zero_level: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Which weight each entry stands for, and whether it holds a value: see `positions.decode_gaps`."""
-    if entry.positions == "relative":
-        gaps = _packed(entry, "gaps", arrays, entry.entries, entry.width)
-        index, holds_value = decode_gaps(gaps, entry.width, zero_level)
-        if len(index) and index[-1] >= entry.weights:
-            raise damaged(f"{entry.name} has a position beyond its {entry.weights} weights")
-        return index, holds_value
-    if entry.positions == "bitmask":
-        index = np.flatnonzero(_packed(entry, "mask", arrays, entry.weights, 1))
-    else:
-        index = np.arange(entry.weights)
-    return index, np.ones(len(index), dtype=np.bool_)
+    """Which weight each stored value stands for, and whether it is one: see `positions.decode_gaps`."""
+    if entry.positions != "relative":
+        return positions.astype(np.int64), np.ones(len(positions), dtype=np.bool_)
+    index, holds_value = decode_gaps(positions.astype(np.uint8), entry.width, zero_level)
+    if len(index) and index[-1] >= entry.weights:
+        raise damaged(f"{entry.name} has a position beyond its {entry.weights} weights")
+    return index, holds_value
 
 
-def _empty_code(entry: Entry, quantized: Quantized, arrays: Mapping[str, Tensor]) -> Code:
-    """The scales, zero points and codebook of a tensor, without its codes."""
-    channels, groups = entry.layout.channels, -(-entry.layout.columns // quantized.group_size)
+def _read_tables(entry: Entry, quantized: Quantized, reader: _Reader) -> Code:
+    """The scales, zero points and codebook of a tensor, as a code without codes."""
+    channels, columns = entry.layout.channels, entry.layout.columns
+    group = quantized.group or columns
+    if group > columns:
+        raise damaged(f"{entry.name} has groups of {group} in rows of {columns} weights")
     scale = zero_point = codebook = None
-    if entry.section("scale") in arrays:
-        scale = _table(entry, "scale", arrays, channels)
-        if scale.shape[1] != groups:
-            raise damaged(f"{entry.name} has {scale.shape[1]} scales a row for {groups} groups")
-    if quantized.zero_bits is not None:
-        if scale is None or quantized.grid == "codebook":
-            raise damaged(f"{entry.name} has zero points without scales")
-        packed = _packed(entry, "zero", arrays, scale.numel(), quantized.zero_bits)
-        zero_point = torch.from_numpy(packed).reshape(scale.shape)
-    if quantized.grid == "codebook":
-        codebook = _table(entry, "codebook", arrays, channels)
+    if quantized.scales is not None:
+        shape = (1 if quantized.scales == "tensor" else channels, -(-columns // group))
+        scale = reader.floats(shape[0] * shape[1], torch.float32).reshape(shape)
+        if quantized.zero_bits is not None:
+            zero_point = torch.from_numpy(reader.packed(scale.numel(), quantized.zero_bits)).reshape(shape)
+    if quantized.codebooks is not None:
+        rows = 1 if quantized.codebooks == "tensor" else channels
+        codebook = reader.floats(rows * quantized.levels, torch.float32).reshape(rows, quantized.levels)
     return Code(
         codes=torch.empty(channels, 0, dtype=torch.uint8),
         bits=quantized.bits,
@@ -143,11 +177,20 @@ def _empty_code(entry: Entry, quantized: Quantized, arrays: Mapping[str, Tensor]
         codebook=codebook,
         scale=scale,
         zero_point=zero_point,
-        group_size=quantized.group_size,
+        group_size=group,
     )
 
 
-def _check_codes(entry: Entry, codes: NDArray[np.uint8], code: Code) -> None:
+def _fill(entry: Entry, index: NDArray[np.int64], codes: Bytes, code: Code) -> Tensor:
+    """The matrix with the decoded weights at `index`, float32 [channels, n]; zero elsewhere."""
+    shape = (entry.layout.channels, entry.layout.columns)
+    flat, present = np.zeros(entry.weights, dtype=np.uint8), np.zeros(entry.weights, dtype=np.bool_)
+    flat[index], present[index] = codes, True
+    matrix = replace(code, codes=torch.from_numpy(flat).reshape(shape)).decode()
+    return torch.where(torch.from_numpy(present).reshape(shape), matrix, 0.0)
+
+
+def _check_codes(entry: Entry, codes: Bytes, code: Code) -> None:
     levels = 2**code.bits
     if code.grid == "power-of-two":
         levels -= 1
@@ -156,31 +199,3 @@ def _check_codes(entry: Entry, codes: NDArray[np.uint8], code: Code) -> None:
     highest = int(codes.max(initial=0))
     if highest >= levels:
         raise damaged(f"{entry.name} has the code {highest}, but only {levels} levels")
-
-
-def _array(entry: Entry, suffix: str, arrays: Mapping[str, Tensor]) -> Tensor:
-    name = entry.section(suffix)
-    if name not in arrays:
-        raise damaged(f"{name} is missing")
-    return arrays[name]
-
-
-def _check_length(entry: Entry, suffix: str, array: Tensor, length: int) -> None:
-    if array.shape != (length,):
-        raise damaged(f"{entry.section(suffix)} has the shape {tuple(array.shape)} instead of ({length},)")
-
-
-def _packed(entry: Entry, suffix: str, arrays: Mapping[str, Tensor], count: int, bits: int) -> NDArray[np.uint8]:
-    array = _array(entry, suffix, arrays)
-    if array.dtype != torch.uint8:
-        raise damaged(f"{entry.section(suffix)} is {array.dtype}, not packed bytes")
-    _check_length(entry, suffix, array, packed_bytes(count, bits))
-    return unpack(array.numpy(), count, bits)
-
-
-def _table(entry: Entry, suffix: str, arrays: Mapping[str, Tensor], channels: int) -> Tensor:
-    """A float32 table with one row, or one for each channel."""
-    array = _array(entry, suffix, arrays)
-    if array.dtype != torch.float32 or array.ndim != 2 or array.shape[0] not in {1, channels} or not array.numel():
-        raise damaged(f"{entry.section(suffix)} is {array.dtype} {tuple(array.shape)} for {channels} channels")
-    return array

@@ -1,16 +1,27 @@
-"""How a compressed model lies in its file: the sections of every tensor, the header, and the exact sizes.
+"""How a compressed model lies in its file: the bytes of every tensor, the header, and the exact sizes.
 
-The file is a safetensors file: 8 bytes that hold the header's length, the header, JSON with each section's
-name, dtype, shape and place, and the sections' bytes without gaps. A tensor that was left alone is one
-section under its own name. A treated one is several, called NAME:values, NAME:scale and so on, and what they
-mean stands in the header's metadata.
+The file is a safetensors file: 8 bytes that hold the header's length, the header (JSON with each array's name,
+dtype, shape and place), and the arrays' bytes without gaps. Every tensor is one array under its own name. Those
+that were left alone stand as they are. A treated one is an array of bytes: its positions, then its values, scales,
+zero points and codebook, as far as it has them; each part begins at a whole byte, floats are little-endian.
+
+The header's metadata hold one text, JSON: {"version", "recipe", "styles", "tensors", "aliases"}. "tensors" maps the
+name of each treated tensor to [shape, style], [shape, style, "mask"] or [shape, style, gap width, entries]: no
+positions, a bitmask, or a relative index. A style, an index into "styles", is what tensors have in common:
+
+    dtype       of the decoded tensor
+    grid, bits, offset, group, levels    of the codes, see `methods.code.Code`; plain floats have none. Left out:
+                offset 0, and a group that is a whole row
+    scales, codebooks    "tensor" or "channel": whether there is one row of them or one for each channel
+    zero_bits   width of a packed zero point
+    axis, groups    of the layout, where the output channels are not the first axis
 """
 
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import safetensors.torch
@@ -21,6 +32,7 @@ from compress_explorer.engine.contents import Contents
 from compress_explorer.engine.packing import packed_bytes
 from compress_explorer.engine.positions import best_width
 from compress_explorer.engine.stored import StoredTensor
+from compress_explorer.methods.code import Code
 from compress_explorer.spec.errors import ModelError
 from compress_explorer.spec.recipe import Recipe
 
@@ -28,6 +40,7 @@ FORMAT_VERSION = 1
 METADATA_KEY = "compress_explorer"
 
 Part = Literal["values", "positions", "scales", "zero_points", "codebook"]
+"""See `spec.size.PARTS`."""
 
 DTYPES = (
     *(
@@ -47,17 +60,9 @@ DTYPES = (
 
 
 @dataclass(frozen=True)
-class Section:
-    """One named array of the file.
+class Array:
+    """One named array of the file."""
 
-    Attributes:
-        part: which part of the size it is.
-        name: its name in the file.
-        dtype: its dtype.
-        shape: its shape.
-    """
-
-    part: Part
     name: str
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -101,9 +106,9 @@ class Form:
         return self.stored.code is None and self.positions == "none"
 
     @property
-    def payload(self) -> int:
-        """Bytes of values and positions."""
-        return self.position_bytes + packed_bytes(self.entries, self.contents.bits)
+    def value_bytes(self) -> int:
+        """Bytes of the values."""
+        return packed_bytes(self.entries, self.contents.bits)
 
     @property
     def position_bytes(self) -> int:
@@ -112,41 +117,57 @@ class Form:
             return packed_bytes(self.contents.weights, 1)
         return packed_bytes(self.entries, self.width)
 
-    def sections(self) -> tuple[Section, ...]:
-        """The arrays of the file that hold this tensor."""
-        name, values, code = self.stored.name, self.stored.values, self.stored.code
-        if self.as_it_is:
-            return (Section("values", name, values.dtype, tuple(values.shape)),)
-        sections = []
-        if code is None:
-            sections.append(Section("values", f"{name}:values", values.dtype, (self.entries,)))
-        else:
-            codes = packed_bytes(self.entries, code.bits)
-            sections.append(Section("values", f"{name}:codes", torch.uint8, (codes,)))
-        if self.positions != "none":
-            suffix = "mask" if self.positions == "bitmask" else "gaps"
-            sections.append(Section("positions", f"{name}:{suffix}", torch.uint8, (self.position_bytes,)))
-        return (*sections, *side_sections(self.stored))
+    @property
+    def payload(self) -> int:
+        """Bytes of values and positions."""
+        return self.value_bytes + self.position_bytes
 
-    def describe(self) -> dict[str, Any] | None:
-        """What the header says of a tensor that is not stored as it is, as plain data for JSON."""
+    @cached_property
+    def parts(self) -> dict[Part, int]:
+        """The bytes of every part; together those of `array`."""
+        return {"values": self.value_bytes, "positions": self.position_bytes, **side_parts(self.stored.code)}
+
+    @property
+    def array(self) -> Array:
+        """The array of the file that holds this tensor."""
+        name, values = self.stored.name, self.stored.values
         if self.as_it_is:
-            return None
+            return Array(name, values.dtype, tuple(values.shape))
+        return Array(name, torch.uint8, (sum(self.parts.values()),))
+
+    def style(self) -> dict[str, Any]:
+        """What the header says of this tensor and of others like it, as plain data for JSON."""
         layout, code = self.stored.layout, self.stored.code
-        entry: dict[str, Any] = {"shape": list(layout.shape)}
+        style: dict[str, Any] = {"dtype": str(self.stored.values.dtype).removeprefix("torch.")}
         if layout.axis:
-            entry |= {"axis": layout.axis, "groups": layout.groups}
-        if self.positions != "none":
-            entry["positions"] = self.position_format
+            style |= {"axis": layout.axis, "groups": layout.groups}
+        if code is None:
+            return style
+        style |= {"grid": code.grid, "bits": code.bits}
+        if code.offset:
+            style["offset"] = code.offset
+        if code.group_size < layout.columns:
+            style["group"] = code.group_size
+        if code.scale is not None:
+            style["scales"] = "tensor" if len(code.scale) == 1 else "channel"
+        if code.zero_point is not None:
+            style["zero_bits"] = zero_point_bits(code.zero_point, code.bits)
+        if code.codebook is not None:
+            style["codebooks"] = "tensor" if len(code.codebook) == 1 else "channel"
+            style["levels"] = code.codebook.shape[1]
+        return style
+
+    def describe(self, style: int) -> list[Any]:
+        """What the header says of this tensor alone, as plain data for JSON.
+
+        Args:
+            style: the index of its style.
+        """
+        entry: list[Any] = [list(self.stored.layout.shape), style]
+        if self.positions == "bitmask":
+            entry.append("mask")
         if self.positions == "relative":
-            entry["entries"] = self.entries
-        if code is not None:
-            entry |= {"dtype": str(self.stored.values.dtype).removeprefix("torch."), "grid": code.grid}
-            entry |= {"bits": code.bits, "group": code.group_size}
-            if code.offset:
-                entry["offset"] = code.offset
-            if code.zero_point is not None:
-                entry["zero_bits"] = zero_point_bits(code.zero_point, code.bits)
+            entry += [self.width, self.entries]
         return entry
 
 
@@ -166,22 +187,18 @@ def choose_form(stored: StoredTensor) -> Form:
     return min(forms, key=lambda form: form.payload)
 
 
-def side_sections(stored: StoredTensor) -> tuple[Section, ...]:
-    """The arrays beside values and positions: scales and codebooks (float32), zero points (packed)."""
-    name, code = stored.name, stored.code
+def side_parts(code: Code | None) -> dict[Part, int]:
+    """Bytes of what stands beside values and positions: scales, zero points and codebook."""
     if code is None:
-        return ()
-    sections = []
-    if code.scale is not None:
-        sections.append(Section("scales", f"{name}:scale", torch.float32, tuple(code.scale.shape)))
+        return {"scales": 0, "zero_points": 0, "codebook": 0}
+    zero_points = 0
     if code.zero_point is not None:
-        if code.scale is None:
-            raise ModelError(f"{name} has zero points without scales. Give its Code a scale of ones.")
-        size = packed_bytes(code.zero_point.numel(), zero_point_bits(code.zero_point, code.bits))
-        sections.append(Section("zero_points", f"{name}:zero", torch.uint8, (size,)))
-    if code.codebook is not None:
-        sections.append(Section("codebook", f"{name}:codebook", torch.float32, tuple(code.codebook.shape)))
-    return tuple(sections)
+        zero_points = packed_bytes(code.zero_point.numel(), zero_point_bits(code.zero_point, code.bits))
+    return {
+        "scales": 0 if code.scale is None else 4 * code.scale.numel(),
+        "zero_points": zero_points,
+        "codebook": 0 if code.codebook is None else 4 * code.codebook.numel(),
+    }
 
 
 def zero_point_bits(zero_point: Tensor, bits: int) -> int:
@@ -190,47 +207,50 @@ def zero_point_bits(zero_point: Tensor, bits: int) -> int:
 
 
 def metadata(forms: Iterable[Form], recipe: Recipe, aliases: Mapping[str, str]) -> dict[str, str]:
-    """The header's metadata: version, recipe, treated tensors and aliases, as JSON text under one key.
-
-    One key, because the library writes several in random order.
+    """The header's metadata, see above: one key, because the library writes several in random order.
 
     Args:
         forms: how each tensor is stored.
         recipe: what made them.
         aliases: other names of stored tensors in the model's state: alias -> the name that is stored.
     """
-    described = {form.stored.name: form.describe() for form in forms}
-    tensors = {name: entry for name, entry in described.items() if entry is not None}
-    content: dict[str, Any] = {"version": FORMAT_VERSION, "recipe": recipe.to_dict(), "tensors": tensors}
+    styles: list[dict[str, Any]] = []
+    tensors: dict[str, list[Any]] = {}
+    for form in forms:
+        if form.as_it_is:
+            continue
+        style = form.style()
+        if style not in styles:
+            styles.append(style)
+        tensors[form.stored.name] = form.describe(styles.index(style))
+    content: dict[str, Any] = {"version": FORMAT_VERSION, "recipe": recipe.to_dict()}
+    content |= {"styles": styles, "tensors": tensors}
     if aliases:
         content["aliases"] = dict(aliases)
     return {METADATA_KEY: _compact(content)}
 
 
-def header_bytes(sections: Sequence[Section], about: Mapping[str, str]) -> int:
-    """Bytes that the safetensors library writes before the sections' own: length, JSON and its padding.
+def header_bytes(arrays: Sequence[Array], about: Mapping[str, str]) -> int:
+    """Bytes that the safetensors library writes before the arrays' own: length, JSON and its padding.
 
     Args:
-        sections: the arrays of the file.
+        arrays: the arrays of the file, each of another name.
         about: the metadata.
 
     Raises:
-        ModelError: when two sections have one name, or a dtype has no place in the format.
+        ModelError: when a dtype has no place in the format.
     """
     table = _dtype_table()
+    for array in arrays:
+        if array.dtype not in table:
+            raise ModelError(f"{array.name} is {array.dtype}, which a safetensors file cannot hold. Convert it.")
     header: dict[str, Any] = {"__metadata__": dict(about)} if about else {}
-    for section in sections:
-        if section.dtype not in table:
-            raise ModelError(f"{section.name} is {section.dtype}, which a safetensors file cannot hold. Convert it.")
-        if section.name in header:
-            raise ModelError(f"Two tensors would be called {section.name!r} in the file. Rename one in the model.")
-        header[section.name] = None
     end = 0
     # The library's order: widest dtypes first, then by name. It decides how many digits the places have.
-    for section in sorted(sections, key=lambda section: (table[section.dtype][1], section.name)):
-        start, end = end, end + section.bytes
-        dtype, shape = table[section.dtype][0], list(section.shape)
-        header[section.name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+    for array in sorted(arrays, key=lambda array: (table[array.dtype][1], array.name)):
+        start, end = end, end + array.bytes
+        dtype, shape = table[array.dtype][0], list(array.shape)
+        header[array.name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
     length = len(_compact(header).encode())
     return 8 + (length + 7) // 8 * 8
 
@@ -244,8 +264,8 @@ def file_bytes(stored: Iterable[StoredTensor], recipe: Recipe, aliases: Mapping[
         aliases: other names of stored tensors: alias -> the name that is stored.
     """
     forms = [choose_form(tensor) for tensor in stored]
-    sections = [section for form in forms for section in form.sections()]
-    return header_bytes(sections, metadata(forms, recipe, aliases)) + sum(section.bytes for section in sections)
+    arrays = [form.array for form in forms]
+    return header_bytes(arrays, metadata(forms, recipe, aliases)) + sum(array.bytes for array in arrays)
 
 
 def plain_file_bytes(state: Mapping[str, Tensor]) -> int:
@@ -254,8 +274,8 @@ def plain_file_bytes(state: Mapping[str, Tensor]) -> int:
     Args:
         state: name -> tensor, a tied tensor under one name only.
     """
-    sections = [Section("values", name, tensor.dtype, tuple(tensor.shape)) for name, tensor in state.items()]
-    return header_bytes(sections, {}) + sum(section.bytes for section in sections)
+    arrays = [Array(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in state.items()]
+    return header_bytes(arrays, {}) + sum(array.bytes for array in arrays)
 
 
 def _compact(content: object) -> str:

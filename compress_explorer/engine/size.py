@@ -35,14 +35,14 @@ from compress_explorer.engine.form import (
     header_bytes,
     metadata,
     plain_file_bytes,
-    side_sections,
+    side_parts,
 )
 from compress_explorer.engine.huffman import entropy, stream_bytes
 from compress_explorer.engine.packing import packed_bytes
 from compress_explorer.engine.positions import best_width, gap_counts, relative_bytes
 from compress_explorer.engine.stored import StoredTensor
 from compress_explorer.spec.recipe import Recipe
-from compress_explorer.spec.size import ACCOUNTINGS, PARTS, Accounting, SizeReport, TensorSize
+from compress_explorer.spec.size import ACCOUNTINGS, Accounting, SizeReport, TensorSize
 
 
 def size_report(
@@ -61,12 +61,12 @@ def size_report(
         ModelError: when the tensors cannot be put into a file.
     """
     forms = [choose_form(tensor) for tensor in stored]
-    sections = [section for form in forms for section in form.sections()]
-    header = header_bytes(sections, metadata(forms, recipe, aliases))
+    arrays = [form.array for form in forms]
+    header = header_bytes(arrays, metadata(forms, recipe, aliases))
     original = {name: tensor for name, tensor in baseline.items() if isinstance(tensor, Tensor) and name not in aliases}
     return SizeReport(
         tensors=tuple(_tensor_size(form) for form in forms),
-        file=header + sum(section.bytes for section in sections),
+        file=header + sum(array.bytes for array in arrays),
         header=header,
         baseline_file=plain_file_bytes(original),
         baseline_format=main_format(original),
@@ -88,14 +88,11 @@ def tensor_size(stored: StoredTensor) -> TensorSize:
 
 def _tensor_size(form: Form) -> TensorSize:
     stored, contents = form.stored, form.contents
-    parts = dict.fromkeys(PARTS, 0)
-    for section in form.sections():
-        parts[section.part] += section.bytes
     dense = stored.values.numel() * stored.values.element_size()
     counted: dict[Accounting, float] = dict.fromkeys(ACCOUNTINGS, dense)
     if stored.treated:
         counted |= _accountings(contents)
-        counted["packed"] = sum(parts.values())
+        counted["packed"] = sum(form.parts.values())
     return TensorSize(
         name=stored.name,
         treated=stored.treated,
@@ -104,14 +101,14 @@ def _tensor_size(form: Form) -> TensorSize:
         bits=contents.bits,
         position_format=form.position_format,
         baseline=dense,
-        parts=tuple(parts.items()),
+        parts=tuple(form.parts.items()),
         accountings=tuple((accounting, counted[accounting]) for accounting in ACCOUNTINGS),
     )
 
 
 def _accountings(contents: Contents) -> dict[Accounting, float]:
     layout, count, bits = contents.stored.layout, contents.count, contents.bits
-    side = sum(section.bytes for section in side_sections(contents.stored))
+    side = sum(side_parts(contents.stored.code).values())
     values = packed_bytes(count, bits) + side
     width, entries = best_width(contents.runs, bits, contents.zero_level)
     row_starts = 4 * (layout.channels + 1)

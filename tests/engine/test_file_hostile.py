@@ -47,13 +47,22 @@ def rebuilt(change: Callable[[dict[str, Any], dict[str, Tensor]], None]) -> byte
     return safetensors.torch.save(arrays, metadata={METADATA_KEY: json.dumps(content)})
 
 
-def put(*path: str, value: object) -> Callable[[dict[str, Any], dict[str, Tensor]], None]:
+def put(*path: str | int, value: object) -> Callable[[dict[str, Any], dict[str, Tensor]], None]:
     """A change of one entry of the metadata."""
 
-    def change(content: dict[str, Any], _: dict[str, Tensor]) -> None:
+    def change(content: Any, _: dict[str, Tensor]) -> None:
         for key in path[:-1]:
             content = content[key]
         content[path[-1]] = value
+
+    return change
+
+
+def style(tensor: str, key: str, value: object) -> Callable[[dict[str, Any], dict[str, Tensor]], None]:
+    """A change of a tensor's style."""
+
+    def change(content: dict[str, Any], _: dict[str, Tensor]) -> None:
+        content["styles"][content["tensors"][tensor][1]][key] = value
 
     return change
 
@@ -74,10 +83,9 @@ def test_the_unchanged_file_loads():
     assert state.keys() == {"int", "affine", "book", "power", "signs", "float", "bias", "tied"}
     header = json.loads(GOOD[8:HEADER_END])
     entries = json.loads(header["__metadata__"][METADATA_KEY])["tensors"]
-    forms = {name: entry.get("positions", "none") for name, entry in entries.items()}
-    assert forms["book"] == "bitmask"
-    assert forms["int"].startswith("relative")
-    assert forms["power"] == forms["affine"] == "none"
+    assert entries["book"][2:] == ["mask"]
+    assert len(entries["int"]) == len(entries["float"]) == 4
+    assert len(entries["affine"]) == 2
 
 
 BYTES = torch.zeros(3, dtype=torch.uint8)
@@ -89,60 +97,71 @@ BYTES = torch.zeros(3, dtype=torch.uint8)
         (put("version", value=2), "version 2; this package reads version 1. Update"),
         (put("version", value=None), "version None"),
         (put("tensors", value=[]), "list of tensors"),
-        (put("tensors", "int", value=7), "int is missing or no mapping"),
+        (put("styles", value={}), "list of styles"),
+        (put("styles", 0, value=7), "a style is missing or no mapping"),
+        (put("tensors", "int", value=7), "int is described by '7'"),
+        (put("tensors", "int", value=[[10, 40]]), "int is described by"),
+        (put("tensors", "int", 1, value=99), "int has style '99'"),
+        (put("tensors", "int", 1, value=-1), "int has style '-1'"),
+        (put("tensors", "nothing", value=[[3, 1], 0]), "nothing is missing"),
         (put("recipe", value={"version": 1, "steps": 3}), "not a recipe"),
         (put("recipe", value=None), "recipe"),
         (put("aliases", value={"tied": "nothing"}), "'tied' cannot be another name of 'nothing'"),
         (put("aliases", value={"int": "affine"}), "'int' cannot be another name"),
         (put("aliases", value={"tied": 4}), "alias"),
-        (put("tensors", "int", "shape", value=[2**31, 2**31]), "weights cannot come out of"),
-        (put("tensors", "int", "shape", value=[10**30, 2]), "has the shape"),
-        (put("tensors", "int", "shape", value=[-10, -40]), "has the shape"),
-        (put("tensors", "int", "shape", value=[10, 40.0]), "has the shape"),
-        (put("tensors", "int", "shape", value=[True, 400]), "has the shape"),
-        (put("tensors", "int", "shape", value=[]), "has no shape"),
-        (put("tensors", "int", "shape", value=[1] * 17), "has no shape"),
-        (put("tensors", "int", "shape", value=[10, 50]), "3 scales a row for 4 groups"),
-        (put("tensors", "int", "shape", value=[10, 33]), "position beyond its 330 weights"),
-        (put("tensors", "int", "entries", value=7), "int:gaps has the shape"),
-        (put("tensors", "int", "entries", value=-7), "entries -7"),
-        (put("tensors", "int", "entries", value="7"), "entries '7'"),
-        (put("tensors", "int", "positions", value="relative-9"), "positions 'relative-9'"),
-        (put("tensors", "int", "positions", value=["bitmask"]), "positions"),
-        (put("tensors", "int", "positions", value="bitmask"), "int:mask is missing"),
-        (put("tensors", "int", "bits", value=9), "bits 9"),
-        (put("tensors", "int", "bits", value=0), "bits 0"),
-        (put("tensors", "int", "bits", value=5), "int:codes has the shape"),
-        (put("tensors", "int", "group", value=0), "group 0"),
-        (put("tensors", "int", "group", value=40), "3 scales a row for 1 groups"),
-        (put("tensors", "int", "offset", value=10**9), "offset"),
-        (put("tensors", "int", "grid", value="hexagonal"), "grid 'hexagonal'"),
-        (put("tensors", "int", "grid", value={}), "grid"),
-        (put("tensors", "int", "grid", value="codebook"), "int:codebook is missing"),
-        (put("tensors", "int", "dtype", value="int64"), "dtype 'int64'"),
-        (put("tensors", "int", "dtype", value=["float32"]), "dtype"),
-        (put("tensors", "affine", "zero_bits", value=9), "zero_bits 9"),
-        (put("tensors", "affine", "zero_bits", value=8), "affine:zero has the shape"),
-        (put("tensors", "affine", "group", value=2), "1 scales a row for 3 groups"),
-        (put("tensors", "book", "axis", value=2), "axis 2"),
-        (put("tensors", "book", "groups", value=5), "5 groups along axis 1"),
-        (put("tensors", "book", "groups", value=0), "groups 0"),
-        (put("tensors", "book", "axis", value=0), "along axis 0"),
-        (put("tensors", "power", "bits", value=1), "bits 1"),
-        (put("tensors", "float", "positions", value="none"), "positions 'none'"),
-        (array("int:codes", None), "int:codes is missing"),
-        (array("int:codes", BYTES), "int:codes has the shape"),
-        (array("int:gaps", torch.zeros(3)), "int:gaps is torch.float32, not packed bytes"),
-        (array("int:scale", torch.ones(2, 3)), "int:scale is torch.float32"),
-        (array("int:scale", torch.ones(10, 3, dtype=torch.float16)), "int:scale is torch.float16"),
-        (array("int:scale", torch.ones(30)), "int:scale"),
-        (array("int:scale", torch.ones(10, 0)), "int:scale"),
-        (array("affine:scale", None), "zero points without scales"),
-        (array("affine:zero", None), "affine:zero is missing"),
-        (array("book:codebook", torch.zeros(1, 2)), r"has the code \d, but only 2 levels"),
-        (array("power:codes", torch.full((13,), 255, dtype=torch.uint8)), "code 15, but only 15 levels"),
-        (array("float:values", torch.ones(3)), "float:values has the shape"),
-        (array("float:values", torch.ones(3, dtype=torch.int32)), "int32 values"),
+        (put("tensors", "int", 0, value=[2**31, 2**31]), "weights cannot come out of"),
+        (put("tensors", "affine", 0, value=[2**14, 2**14]), "affine needs more bytes"),
+        (put("tensors", "book", 0, value=[2**14, 2**13]), "book needs more bytes"),
+        (put("tensors", "int", 0, value=[10**30, 2]), "int has a size"),
+        (put("tensors", "int", 0, value=[-10, -40]), "int has a size '-10'"),
+        (put("tensors", "int", 0, value=[10, 40.0]), "int has a size '40.0'"),
+        (put("tensors", "int", 0, value=[True, 400]), "int has a size 'True'"),
+        (put("tensors", "int", 0, value=[]), "has no shape"),
+        (put("tensors", "int", 0, value="10x40"), "has no shape"),
+        (put("tensors", "int", 0, value=[1] * 17), "has no shape"),
+        (put("tensors", "int", 0, value=[10, 50]), "int needs more bytes"),
+        (put("tensors", "int", 0, value=[10, 10]), "groups of 16 in rows of 10"),
+        (put("tensors", "int", 0, value=[10, 33]), "position beyond its 330 weights"),
+        (put("tensors", "int", 3, value=7), "bytes too many"),
+        (put("tensors", "int", 3, value=7000), "needs more bytes"),
+        (put("tensors", "int", 3, value=-7), "int has a number of entries '-7'"),
+        (put("tensors", "int", 3, value="7"), "int has a number of entries '7'"),
+        (put("tensors", "int", 2, value=9), "int has a gap width '9'"),
+        (put("tensors", "int", 2, value=["mask"]), "int has a gap width"),
+        (put("tensors", "affine", value=[[4, 6], 1, "everywhere"]), "affine has positions"),
+        (put("tensors", "float", value=[[10, 40], 5]), "neither codes nor positions"),
+        (style("int", "bits", 9), "bits '9'"),
+        (style("int", "bits", None), "bits 'None'"),
+        (style("int", "bits", 3), "bytes too many"),
+        (style("int", "group", 0), "group '0'"),
+        (style("int", "group", 2**61), "groups of"),
+        (style("int", "group", 40), "bytes too many"),
+        (style("int", "offset", 10**9), "offset"),
+        (style("int", "grid", "hexagonal"), "grid 'hexagonal'"),
+        (style("int", "grid", {}), "grid"),
+        (style("int", "grid", "codebook"), "lacks a codebook"),
+        (style("int", "dtype", "int64"), "dtype 'int64'"),
+        (style("int", "dtype", ["float32"]), "dtype"),
+        (style("int", "scales", "row"), "scales 'row', not one of tensor, channel"),
+        (style("int", "scales", ["tensor"]), "scales"),
+        (style("int", "scales", "tensor"), "bytes too many"),
+        (style("affine", "zero_bits", 9), "zero_bits '9'"),
+        (style("affine", "zero_bits", 8), "needs more bytes"),
+        (style("affine", "scales", None), "zero points without scales"),
+        (style("book", "axis", 2), "axis '2'"),
+        (style("book", "groups", 5), "with 5 groups"),
+        (style("book", "groups", 0), "groups '0'"),
+        (style("book", "axis", 0), "groups '2'"),
+        (style("book", "levels", 300), "levels '300'"),
+        (style("book", "levels", 9), "book needs more bytes"),
+        (style("book", "codebooks", None), "lacks a codebook"),
+        (style("power", "bits", 1), "bits '1'"),
+        (array("int", None), "int is missing"),
+        (array("int", BYTES), "int needs more bytes than the 3"),
+        (array("int", torch.zeros(3)), "int is torch.float32"),
+        (array("int", torch.zeros(3, 3, dtype=torch.uint8)), "not a row of bytes"),
+        (array("affine", torch.tensor(3, dtype=torch.uint8)), "not a row of bytes"),
+        (array("power", torch.full((13 + 20,), 255, dtype=torch.uint8)), "code 15, but only 15 levels"),
     ],
 )
 def test_a_file_that_contradicts_itself(
@@ -155,10 +174,18 @@ def test_a_file_that_contradicts_itself(
     assert str(path) in str(error.value)
 
 
-def test_a_scale_table_of_one_row_serves_all_channels():
-    table = safetensors.torch.load(GOOD)["int:scale"]
-    state = from_bytes(rebuilt(array("int:scale", table[:1].clone()))).state
-    assert state["int"].shape == (10, 40)
+def test_a_code_beyond_the_codebook():
+    # 432 weights of 3 bits in 16 channels: a mask, codes, and 16 books of eight levels; here, of seven.
+    good = safetensors.torch.load(GOOD)["book"]
+    kept = int(np.unpackbits(good[:54].numpy()).sum())
+    assert len(good) == 54 + -(-kept * 3 // 8) + 16 * 8 * 4
+
+    def change(content: dict[str, Any], arrays: dict[str, Tensor]) -> None:
+        content["styles"][content["tensors"]["book"][1]]["levels"] = 7
+        arrays["book"] = good[: -16 * 4].clone()
+
+    with pytest.raises(FileFormatError, match="book has the code 7, but only 7 levels"):
+        from_bytes(rebuilt(change))
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "[]", "3", "{}", "[" * 100_000, '{"version": ' + "9" * 5000 + "}"])
