@@ -1,20 +1,23 @@
 """Finds the weights of a model that methods can treat, and says of all others why they cannot."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.utils import parametrize
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from compress_explorer.engine.matrix import Layout
 from compress_explorer.spec.errors import ModelError, unknown
 from compress_explorer.spec.inventory import Skipped
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+LARGEST = 1e38
+"""The largest magnitude of a weight: beyond it scales and levels overflow float32. In float16 it is 32752."""
 
 NORMS = (
     nn.modules.batchnorm._NormBase,
@@ -61,6 +64,10 @@ class Inventory:
     skipped: tuple[Skipped, ...]
     aliases: tuple[tuple[str, str], ...]
 
+    def aliases_of(self, name: str) -> tuple[str, ...]:
+        """The other names of the tensor that is stored as `name`."""
+        return tuple(alias for alias, stored in self.aliases if stored == name)
+
     def match(self, patterns: tuple[str, ...]) -> tuple[WeightSite, ...]:
         """The sites whose tensor or layer name matches one of `patterns` (as in `fnmatch`).
 
@@ -77,8 +84,10 @@ class Inventory:
 
 
 def _matches(site: WeightSite, pattern: str) -> bool:
-    names = (site.name, *site.aliases)
-    return any(fnmatchcase(name, pattern) or fnmatchcase(name.rpartition(".")[0], pattern) for name in names)
+    tensors = (site.name, *site.aliases)
+    names = [*tensors, *(name.rpartition(".")[0] for name in tensors)]
+    # A name as it is, too: one with brackets would not match itself as a pattern.
+    return pattern in names or any(fnmatchcase(name, pattern) for name in names)
 
 
 def inspect_model(model: nn.Module) -> Inventory:
@@ -89,66 +98,100 @@ def inspect_model(model: nn.Module) -> Inventory:
             treated, is not initialised, or holds NaN or infinite weights.
     """
     _check_model(model)
-    first_names: dict[tuple[object, ...], str] = {}
-    aliases: list[tuple[str, str]] = []
     sites: list[WeightSite] = []
     skipped: list[Skipped] = []
-    storages: dict[int, str] = {}
-    for name, tensor, owner in _tensors(model):
-        key = _identity(tensor)
-        if key in first_names:
-            aliases.append((name, first_names[key]))
-            continue
-        first_names[key] = name
-        found = _classify(name.rpartition(".")[2], tensor, owner)
-        shared = storages.setdefault(tensor.untyped_storage().data_ptr(), name)
-        if isinstance(found, Layout) and shared != name:
-            found = f"shares its memory with {shared}, in another shape"
-        if isinstance(found, str):
-            skipped.append(Skipped(name, found))
+    aliases: list[tuple[str, str]] = []
+    groups = _shared(_tensors(model))
+    overlaps = _overlaps([group[0] for group in groups])
+    for group in groups:
+        found = [_classify(name.rpartition(".")[2], name, tensor, owner) for name, tensor, owner in group]
+        # Of several names of one tensor, one by which it can be treated stands for it: a buffer may be a weight too.
+        chosen = next((index for index, layout in enumerate(found) if isinstance(layout, Layout)), 0)
+        stored, _, owner = group[chosen]
+        names = tuple(name for name, _, _ in group if name != stored)
+        aliases += [(name, stored) for name in names]
+        layout = found[chosen]
+        if isinstance(layout, str):
+            skipped.append(Skipped(stored, layout))
+        elif group[0][0] in overlaps:
+            skipped.append(Skipped(stored, f"shares its memory with {overlaps[group[0][0]]}, in another shape"))
         else:
-            sites.append(WeightSite(name, (), found, type(owner).__name__))
-    sites = [_with_aliases(site, aliases) for site in sites]
+            sites.append(WeightSite(stored, names, layout, type(owner).__name__))
     _check_sites(model, sites, skipped)
     return Inventory(tuple(sites), tuple(skipped), tuple(aliases))
 
 
-def _with_aliases(site: WeightSite, aliases: list[tuple[str, str]]) -> WeightSite:
-    names = tuple(alias for alias, target in aliases if target == site.name)
-    return WeightSite(site.name, names, site.layout, site.layer)
+Entry = tuple[str, Tensor, nn.Module]
+"""(name, tensor, owner) of a parameter or buffer."""
 
 
-def _identity(tensor: Tensor) -> tuple[object, ...]:
-    if tensor.numel() == 0:
-        return (id(tensor),)
-    return (tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
-
-
-def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor, nn.Module]]:
-    """Every (name, tensor, owner) of the model's state, shared ones under each of their names."""
+def _tensors(model: nn.Module) -> Iterator[Entry]:
+    """Every tensor of the model's state, shared ones under each of their names."""
     modules = dict(model.named_modules(remove_duplicate=False))
     for name, tensor in model.state_dict(keep_vars=True).items():
         if isinstance(tensor, Tensor):
             yield name, tensor, modules.get(name.rpartition(".")[0], model)
 
 
-def _classify(leaf: str, tensor: Tensor, owner: nn.Module) -> Layout | str:
+def _shared(entries: Iterable[Entry]) -> list[list[Entry]]:
+    """The entries grouped by tensor: those of a group are one tensor under several names."""
+    groups: dict[tuple[object, ...], list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(_identity(entry[1]), []).append(entry)
+    return list(groups.values())
+
+
+def _identity(tensor: Tensor) -> tuple[object, ...]:
+    if tensor.numel() == 0:
+        return (id(tensor),)
+    return (tensor.device, tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+
+
+def _overlaps(entries: Sequence[Entry]) -> dict[str, str]:
+    """For each tensor whose memory overlaps that of an earlier one: the name of the earliest.
+
+    Neighbours in one allocation do not overlap: `torch.nn.utils.vector_to_parameters` and recurrent layers on a GPU
+    lay many weights into one storage.
+    """
+    spans = sorted((*_span(tensor), order) for order, (_, tensor, _) in enumerate(entries) if tensor.numel())
+    clusters: list[list[int]] = []
+    reached = ("", 0)
+    for device, start, end, order in spans:
+        if (device, start) < reached:
+            clusters[-1].append(order)
+        else:
+            clusters.append([order])
+        reached = max(reached, (device, end))
+    return {
+        entries[order][0]: entries[min(cluster)][0]
+        for cluster in clusters
+        for order in cluster
+        if order != min(cluster)
+    }
+
+
+def _span(tensor: Tensor) -> tuple[str, int, int]:
+    """The device, the address of the first byte and that past the last."""
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    start = tensor.data_ptr()
+    return str(tensor.device), start, start + (last + 1) * tensor.element_size()
+
+
+def _classify(leaf: str, name: str, tensor: Tensor, owner: nn.Module) -> Layout | str:
     """The matrix form of a weight that can be treated, or the reason why it cannot."""
     kind = type(owner).__name__
     if not isinstance(tensor, nn.Parameter):
         return f"is a buffer of {kind}, not a weight"
+    if "parametrizations" in name.split("."):
+        return "is parametrized; call torch.nn.utils.parametrize.remove_parametrizations first"
     if isinstance(owner, NORMS):
         return f"is the scale or shift of {kind}, kept exactly"
     if "bias" in leaf:
         return "is a bias, kept exactly"
     if tensor.dtype not in FLOATS:
         return f"has dtype {str(tensor.dtype).removeprefix('torch.')}; methods treat floating-point weights"
-    if leaf.endswith("_orig"):
-        return f"was pruned by torch.nn.utils.prune; call prune.remove(module, {leaf.removesuffix('_orig')!r}) first"
-    if parametrize.is_parametrized(owner) or leaf.startswith("original"):
-        return "is parametrized; call torch.nn.utils.parametrize.remove_parametrizations first"
-    if leaf.endswith(("_g", "_v")):
-        return "belongs to weight normalization; call torch.nn.utils.remove_weight_norm first"
+    if (reason := _reparametrized(leaf, owner)) is not None:
+        return reason
     if tensor.numel() == 0:
         return "has no elements"
     axis = _output_axis(leaf, owner)
@@ -156,6 +199,19 @@ def _classify(leaf: str, tensor: Tensor, owner: nn.Module) -> Layout | str:
         return f"belongs to {kind}, which is no known layer type"
     groups = owner.groups if isinstance(owner, _ConvNd) and axis == 1 else 1
     return Layout(tuple(tensor.shape), axis, groups)
+
+
+def _reparametrized(leaf: str, owner: nn.Module) -> str | None:
+    """Why a parameter from which a hook computes the weight cannot be treated; None when it is no such one."""
+    weight = leaf.removesuffix("_orig")
+    if leaf.endswith("_orig") and hasattr(owner, f"{weight}_mask"):
+        return f"was pruned by torch.nn.utils.prune; call prune.remove(module, {weight!r}) first"
+    if leaf.endswith("_orig") and hasattr(owner, f"{weight}_u"):
+        return f"belongs to spectral normalization; call remove_spectral_norm(module, {weight!r}) first"
+    weight = leaf.removesuffix("_g").removesuffix("_v")
+    if leaf.endswith(("_g", "_v")) and all(hasattr(owner, weight + part) for part in ("", "_g", "_v")):
+        return f"belongs to weight normalization; call remove_weight_norm(module, {weight!r}) first"
+    return None
 
 
 def _output_axis(leaf: str, owner: nn.Module) -> int | None:
@@ -173,24 +229,42 @@ def _output_axis(leaf: str, owner: nn.Module) -> int | None:
 
 def _check_model(model: nn.Module) -> None:
     if not isinstance(model, nn.Module):
-        raise ModelError(f"The model must be a torch.nn.Module, not {type(model).__name__}.")
-    if isinstance(model, torch.jit.ScriptModule):
-        raise ModelError("The model is scripted (torch.jit). Pass the nn.Module it was made from.")
-    if hasattr(model, "_orig_mod"):
-        raise ModelError("The model is compiled (torch.compile). Pass the module it was made from: model._orig_mod.")
+        raise ModelError(
+            f"The model must be a torch.nn.Module, not {_described(model)}. Pass the model itself, as in `Net()`."
+        )
     for name, module in model.named_modules():
-        path = type(module).__module__
-        if isinstance(module, torch.jit.ScriptModule):
-            raise ModelError(f"Module {name!r} is scripted (torch.jit). Pass the nn.Module it was made from.")
-        if ".quantized" in path and path.startswith("torch."):
-            raise ModelError(f"Module {name!r} is already quantized ({type(module).__name__}). Pass the float model.")
+        _check_module(f"Module {name!r}" if name else "The model", module)
+    # Without its hooks: they may read what is checked here.
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if isinstance(tensor, nn.parameter.UninitializedParameter | nn.parameter.UninitializedBuffer):
-            raise ModelError(f"{name} is not initialised yet (lazy module). Run one batch through the model first.")
-        if tensor.is_quantized:
-            raise ModelError(f"{name} is already quantized ({tensor.dtype}). Pass the float model.")
-        if tensor.is_meta:
-            raise ModelError(f"{name} is on the meta device and has no values. Load the weights first.")
+        _check_tensor(name, tensor)
+
+
+def _described(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"{type(value).__name__} {value!r:.60}"
+
+
+def _check_module(name: str, module: nn.Module) -> None:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ModelError(f"{name} is scripted (torch.jit). Pass the nn.Module it was made from.")
+    if hasattr(module, "_orig_mod"):
+        raise ModelError(f"{name} is compiled (torch.compile). Pass the module it was made from: its _orig_mod.")
+    path = type(module).__module__
+    if ".quantized" in path and path.startswith("torch."):
+        raise ModelError(f"{name} is already quantized ({type(module).__name__}). Pass the float model.")
+
+
+def _check_tensor(name: str, tensor: Tensor) -> None:
+    if isinstance(tensor, nn.parameter.UninitializedParameter | nn.parameter.UninitializedBuffer):
+        raise ModelError(f"{name} is not initialised yet (lazy module). Run one batch through the model first.")
+    wrapper: bool = is_traceable_wrapper_subclass(tensor)
+    if tensor.is_quantized or wrapper:
+        kind = type(tensor).__name__ if wrapper else str(tensor.dtype)
+        raise ModelError(f"{name} is already quantized or distributed ({kind}). Pass the plain float model.")
+    if tensor.is_meta:
+        raise ModelError(f"{name} is on the meta device and has no values. Load the weights first.")
+    if tensor.layout != torch.strided:
+        kind = str(tensor.layout).removeprefix("torch.")
+        raise ModelError(f"{name} is stored as {kind}. Make it dense first, with {name}.to_dense().")
 
 
 def _check_sites(model: nn.Module, sites: list[WeightSite], skipped: list[Skipped]) -> None:
@@ -199,11 +273,24 @@ def _check_sites(model: nn.Module, sites: list[WeightSite], skipped: list[Skippe
         raise ModelError(
             f"{type(model).__name__} has no weights that can be compressed"
             + (f": {reasons}." if reasons else ": it has no parameters.")
+            + " Methods treat linear, convolution, embedding, recurrent and attention layers of torch.nn."
         )
-    state = model.state_dict()
+    state = {name: tensor.detach() for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
     for site in sites:
-        if not bool(torch.isfinite(state[site.name]).all()):
+        largest = float(state[site.name].abs().max())
+        if not math.isfinite(largest):
             raise ModelError(
                 f"{site.name} holds NaN or infinite weights. Repair or retrain the model; "
-                "torch.nan_to_num shows where they are."
+                "torch.isfinite shows where they are."
             )
+        # Levels reach up to twice the largest weight.
+        limit = min(LARGEST, torch.finfo(state[site.name].dtype).max / 2)
+        if largest > limit:
+            raise ModelError(
+                f"{site.name} holds a weight of magnitude {largest:.3g}; methods can compute with magnitudes up to "
+                f"{limit:g}. Rescale or retrain the model."
+            )
+    # Infinities are legitimate there: attention masks hold them.
+    for entry in skipped:
+        if entry.name in state and bool(torch.isnan(state[entry.name]).any()):
+            raise ModelError(f"{entry.name} holds NaN. Repair or retrain the model; torch.isnan shows where they are.")
