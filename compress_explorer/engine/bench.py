@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, nn
 
-from compress_explorer.engine.compress import CompressedModel, assemble, stored_tensors
+from compress_explorer.engine.compress import CompressedModel, assemble, copy_with, stored_tensors, tensors_of
 from compress_explorer.engine.frame import Axis, axis_for, count_before, exact_frame
 from compress_explorer.engine.layers import inspect_model
 from compress_explorer.engine.size import size_report
@@ -39,19 +39,20 @@ class View:
 
 
 class Bench:
-    """Applies many recipes to one model, reusing what they share. The model is never changed."""
+    """Applies many recipes to one model, reusing what they share. The model is never changed.
+
+    It works on a copy, `model`, in evaluation mode: what becomes of the caller's model later changes nothing.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         """Opens `model`.
 
         Raises:
-            ModelError: when it cannot be compressed.
+            ModelError: when it cannot be compressed or copied.
         """
-        self.model = model
         self.inventory = inspect_model(model)
-        self.state: dict[str, Tensor] = {
-            name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)
-        }
+        self.model = copy_with(model, {}, self.inventory)
+        self.state: dict[str, Tensor] = tensors_of(self.model)
         self.original: AllWeights = original_weights(self.state, self.inventory)
         self._prefixes: dict[Recipe, AllWeights] = {Recipe(): self.original}
         self._indices: dict[str, WeightIndex] = {}
@@ -94,7 +95,7 @@ class Bench:
 
     def compressed(self, recipe: Recipe, weights: AllWeights) -> CompressedModel:
         """The module that computes with `weights`, and its stored form."""
-        return assemble(self.model, self.inventory, recipe, weights)
+        return assemble(self.model, self.state, self.inventory, recipe, weights)
 
     def check_layer(self, layer: str) -> None:
         """Checks that `layer` is a tensor's name or WHOLE_MODEL.

@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +30,7 @@ class CompressedModel:
     Attributes:
         model: a module of its own, in evaluation mode, that computes with the decoded weights.
         recipe: what was done, every value filled in.
-        stored: the stored form of every tensor, once each.
+        stored: the stored form of every tensor, once each; independent of what becomes of either module.
         skipped: the tensors that no step treated, with the reason.
         baseline: the caller's model, as it was given.
         aliases: (alias, stored name) for tensors that several layers share.
@@ -78,14 +78,21 @@ def compress(model: nn.Module, recipe: Recipe | Step, task: Task | None = None) 
     del task
     inventory = inspect_model(model)
     recipe = check_recipe(recipe if isinstance(recipe, Recipe) else Recipe(recipe), inventory)
-    state = model.state_dict()
+    # A copy: what is stored stays as it is when the caller's model is trained on.
+    state = {name: tensor.clone() for name, tensor in tensors_of(model).items()}
     weights = apply_recipe(original_weights(state, inventory), inventory, recipe)
-    return assemble(model, inventory, recipe, weights)
+    return assemble(model, state, inventory, recipe, weights)
 
 
-def assemble(model: nn.Module, inventory: Inventory, recipe: Recipe, weights: AllWeights) -> CompressedModel:
-    """Puts the weights that a recipe left into a copy of `model`."""
-    state = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers in the state of `model`, detached; they share its memory."""
+    return {name: tensor.detach() for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
+
+
+def assemble(
+    model: nn.Module, state: Mapping[str, Tensor], inventory: Inventory, recipe: Recipe, weights: AllWeights
+) -> CompressedModel:
+    """Puts the weights that a recipe left into a copy of `model`, whose tensors are `state`."""
     stored = stored_tensors(state, inventory, weights)
     replaced = {entry.name: entry.values for entry in stored if entry.treated}
     return CompressedModel(
@@ -142,18 +149,57 @@ def copy_with(model: nn.Module, replaced: Mapping[str, Tensor], inventory: Inven
     Raises:
         ModelError: when the model cannot be copied.
     """
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    memo: dict[int, object] = {}
-    for name, values in replaced.items():
-        new = nn.Parameter(values, requires_grad=parameters[name].requires_grad)
-        memo[id(parameters[name])] = new
-        for alias, target in inventory.aliases:
-            if target == name:
-                memo[id(parameters[alias])] = new
+    memo: dict[int, object] = {id(cache): cache.detach().clone() for cache in _caches(model)}
+    parameters = _replacements(model, replaced, inventory, memo)
     try:
-        return copy.deepcopy(model, memo).eval()
+        copied = copy.deepcopy(model, memo).eval()
     except Exception as error:
         raise ModelError(
-            f"{type(model).__name__} cannot be copied (copy.deepcopy raised {type(error).__name__}: {error}). "
-            "Keep only parameters, buffers and plain values as attributes."
+            f"{type(model).__name__} cannot be copied{_culprit(model)}: copy.deepcopy raised {type(error).__name__}: "
+            f"{error}. Keep only parameters, buffers and plain values as attributes."
         ) from error
+    there = {id(parameter) for parameter in copied.parameters()}
+    for name, parameter in parameters.items():
+        if id(parameter) not in there:
+            raise ModelError(
+                f"{name} cannot be replaced in a copy of {type(model).__name__}: its state_dict() or deepcopy gives "
+                "tensors other than its own. Pass the module without its state_dict hooks or its __deepcopy__."
+            )
+    return copied
+
+
+def _replacements(
+    model: nn.Module, replaced: Mapping[str, Tensor], inventory: Inventory, memo: dict[int, object]
+) -> dict[str, nn.Parameter]:
+    """New parameters, entered into `memo` in the place of those they replace, under all of their names."""
+    originals = model.state_dict(keep_vars=True)
+    parameters = {}
+    for name, values in replaced.items():
+        original = originals[name]
+        # Of the original's memory format, e.g. channels last, so that the network computes by the same kernels.
+        new = nn.Parameter(torch.empty_like(original.detach()).copy_(values), requires_grad=original.requires_grad)
+        for shared in [originals[other] for other in (name, *inventory.aliases_of(name))]:
+            memo[id(shared)] = new if isinstance(shared, nn.Parameter) else new.detach()
+        parameters[name] = new
+    return parameters
+
+
+def _caches(model: nn.Module) -> Iterator[Tensor]:
+    """Attributes that were computed from parameters, e.g. by a pruning hook: deepcopy refuses them."""
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor) and not value.is_leaf:
+                yield value
+
+
+def _culprit(model: nn.Module) -> str:
+    """Which attribute cannot be copied, in words; empty when it is not a single one."""
+    for name, module in model.named_modules():
+        for attribute, value in vars(module).items():
+            if attribute.startswith("_") and attribute in vars(nn.Module()):
+                continue
+            try:
+                copy.deepcopy(value)
+            except Exception:  # noqa: BLE001 -- looking for just that
+                return f" because of its attribute {'.'.join(filter(None, [name, attribute]))!r}"
+    return ""

@@ -19,7 +19,6 @@ class Measurements:
     def __init__(self, bench: Bench, task: Task) -> None:
         """Measures the models of `bench` on `task`."""
         self._bench, self._task = bench, task
-        self._baseline_model = bench.compressed(UNCOMPRESSED, bench.original).model
         self._baseline: dict[str, Scores] = {}
         self._partial: OrderedDict[tuple[Recipe, str], Scores] = OrderedDict()
         self._known: OrderedDict[tuple[Recipe, str], Evaluation] = OrderedDict()
@@ -56,7 +55,7 @@ class Measurements:
 
     def _baseline_scores(self, count: int, split: str) -> Scores:
         known = self._baseline.get(split, NOTHING)
-        for scores in measure(self._baseline_model, self._task, split, known=known, until=count):
+        for scores in measure(self._bench.model, self._task, split, known=known, until=count):
             self._baseline[split] = scores
         return self._baseline.get(split, NOTHING).first(count)
 

@@ -1,12 +1,12 @@
 """Applies the steps of a recipe to weight matrices. Pure: every result is new, nothing is edited in place."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from compress_explorer.engine.layers import Inventory, WeightSite
+from compress_explorer.engine.layers import Inventory
 from compress_explorer.engine.matrix import as_float32_matrix
 from compress_explorer.methods import catalogue
 from compress_explorer.methods.code import Code
@@ -20,14 +20,16 @@ class Weights:
     """One weight matrix between two steps.
 
     Attributes:
-        matrix: float32 [channels, n], exactly zero where not kept.
+        matrix: float32 [channels, n], exactly zero where not kept; every value is one of `dtype`.
         kept: bool [channels, n], or None while nothing was pruned.
         code: the quantized form, or None.
+        dtype: what the network computes with.
     """
 
     matrix: Tensor
     kept: Tensor | None = None
     code: Code | None = None
+    dtype: torch.dtype = torch.float32
 
     @property
     def mask(self) -> Tensor:
@@ -37,12 +39,15 @@ class Weights:
     def pruned(self, keep: Tensor) -> "Weights":
         """These weights with only those left that `keep` names; codes stay as they are."""
         kept = keep if self.kept is None else self.kept & keep
-        return Weights(torch.where(kept, self.matrix, 0.0), kept, self.code)
+        return replace(self, matrix=torch.where(kept, self.matrix, 0.0), kept=kept)
 
     def quantized(self, code: Code) -> "Weights":
         """These weights in the form of `code`; pruned weights stay exactly zero."""
         values = code.decode()
-        return Weights(values if self.kept is None else torch.where(self.kept, values, 0.0), self.kept, code)
+        if self.dtype.itemsize < values.itemsize:
+            # bfloat16 rounds as coarsely as 8 bits quantize: the error must count.
+            values = values.to(self.dtype).float()
+        return replace(self, matrix=values if self.kept is None else torch.where(self.kept, values, 0.0), code=code)
 
 
 AllWeights = Mapping[str, Weights]
@@ -51,7 +56,10 @@ AllWeights = Mapping[str, Weights]
 
 def original_weights(state: Mapping[str, Tensor], inventory: Inventory) -> AllWeights:
     """Float32 copies of all treatable weights of a model's `state`."""
-    return {site.name: Weights(as_float32_matrix(state[site.name], site.layout)) for site in inventory.sites}
+    return {
+        site.name: Weights(as_float32_matrix(state[site.name], site.layout), dtype=state[site.name].dtype)
+        for site in inventory.sites
+    }
 
 
 def apply_recipe(weights: AllWeights, inventory: Inventory, recipe: Recipe) -> AllWeights:
@@ -100,9 +108,3 @@ def check_recipe(recipe: Recipe, inventory: Inventory) -> Recipe:
     for step in recipe:
         inventory.match(step.layers)
     return Recipe(catalogue.complete(step) for step in recipe)
-
-
-def treated_sites(recipe: Recipe, inventory: Inventory) -> tuple[WeightSite, ...]:
-    """The sites that at least one step of the recipe treats."""
-    names = {site.name for step in recipe for site in inventory.match(step.layers)}
-    return tuple(site for site in inventory.sites if site.name in names)

@@ -42,7 +42,9 @@ def sweep(
     parameter, points, fixed = _varied(values)
     bench = Bench(model)
     before = Recipe() if after is None else after
-    recipes = [bench.check(Recipe([*before.steps, Step(method, ("*",), **{**fixed, parameter: point})])) for point in points]
+    recipes = [
+        bench.check(Recipe([*before.steps, Step(method, ("*",), **{**fixed, parameter: point})])) for point in points
+    ]
     baseline = scores_of(bench.compressed(Recipe(), bench.original).model, task, split)
     total = len(task.split(split))
     view = bench.view(WHOLE_MODEL)
