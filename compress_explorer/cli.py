@@ -19,6 +19,9 @@ START = "00_start_here.ipynb"
 FOLDER = "notebooks"
 """Where the notebooks lie, below the folder that JupyterLab serves."""
 
+SETTINGS = Path(__file__).resolve().parent / "lab_config"
+"""Jupyter configuration of this server alone: the question whether to fetch news is not asked."""
+
 ADDRESS = "127.0.0.1"
 """The only address the server listens on: this machine."""
 
@@ -147,6 +150,8 @@ def lab(root: Path, port: int, browser: bool, extra: Sequence[str] = ()) -> None
         print("No display here: open the address below in a browser.", flush=True)
     if is_taken(port):
         print(f"Port {port} is taken: JupyterLab takes the next free one.", flush=True)
+    others = os.environ.get("JUPYTER_CONFIG_PATH")
+    os.environ["JUPYTER_CONFIG_PATH"] = os.pathsep.join([str(SETTINGS), *([others] if others else [])])
     # The kernel named python3 is this environment's, whatever kernels the user has installed elsewhere.
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")
     from jupyterlab.labapp import LabApp  # an optional dependency, slow to import

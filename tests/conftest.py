@@ -23,9 +23,10 @@ def refuse_skip(report: Report) -> Report:
     expected_failure = hasattr(report, "wasxfail")
     if os.environ.get("CI") == "true" and report.skipped and not expected_failure:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reason = reason.removeprefix("Skipped: ")
         if not is_allowed(reason):
             report.outcome = "failed"
-            report.longrepr = f"Skipped, which CI=true forbids. {reason}"
+            report.longrepr = f"Skipped, which CI=true forbids: {reason}"
     return report
 
 

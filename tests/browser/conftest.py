@@ -39,7 +39,8 @@ def browser(browser_path: str) -> Iterator[Browser]:
 def open_notebook(browser: Browser, server: lab.Server) -> Iterator[Callable[..., lab.NotebookPage]]:
     """Opens a notebook of the server: `open_notebook(path, theme=..., width=..., height=...)`.
 
-    After the test its kernel and page are closed, and the test fails when the browser's console had an error.
+    After the test its kernel and page are closed, and the test fails when the browser's console had an error or
+    the page asked another machine for something.
     """
     opened: list[lab.NotebookPage] = []
 
@@ -49,7 +50,9 @@ def open_notebook(browser: Browser, server: lab.Server) -> Iterator[Callable[...
 
     yield open_one
     problems = [problem for notebook in opened for problem in notebook.problems]
+    hosts = {host for notebook in opened for host in notebook.hosts if host}  # blob: and data: have none
     for notebook in opened:
         notebook.page.context.close()
     server.end_kernels()
     assert problems == []
+    assert hosts <= {"127.0.0.1"}

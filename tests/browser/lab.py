@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import nbformat
 from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright
@@ -191,10 +192,12 @@ class NotebookPage:
     Attributes:
         page: Playwright's page.
         problems: every error of the browser's console and every uncaught error of the page, as it came.
+        hosts: every host the page asked for something.
     """
 
     page: Page
     problems: list[str] = field(default_factory=list)
+    hosts: set[str] = field(default_factory=set)
 
     def command(self, name: str, **arguments: object) -> None:
         """Runs one of JupyterLab's commands and waits until it is done."""
@@ -242,8 +245,10 @@ def open_notebook(
 
     page.on("console", note)
     page.on("pageerror", lambda error: opened.problems.append(f"page: {error}"))
+    page.on("request", lambda request: opened.hosts.add(urlsplit(request.url).hostname or ""))
     page.goto(f"{server.url}lab/tree/{path}?reset&token={server.token}", timeout=PATIENCE)
     page.wait_for_function("() => window.jupyterapp && jupyterapp.shell.currentWidget", timeout=PATIENCE)
+    page.evaluate("() => jupyterapp.restored")
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=PATIENCE)
     accept_kernel(page)
     await_idle_kernel(page)

@@ -40,6 +40,8 @@ def test_errors_of_the_console_are_collected(open_notebook, server):
     notebook.problems.clear()
 
 
-def test_nothing_pops_up(open_notebook, server):
+def test_nothing_pops_up_and_no_other_machine_is_asked(open_notebook, server):
     notebook = open_notebook(server.write_notebook("quiet.ipynb", [""]))
+    notebook.page.wait_for_timeout(2000)  # JupyterLab would ask about news by now
     assert notebook.page.locator(".jp-Dialog, .jp-toastContainer .Toastify__toast").count() == 0
+    assert notebook.hosts - {""} == {"127.0.0.1"}
