@@ -42,20 +42,9 @@ METADATA_KEY = "compress_explorer"
 Part = Literal["values", "positions", "scales", "zero_points", "codebook"]
 """See `spec.size.PARTS`."""
 
-DTYPES = (
-    *(
-        torch.bool,
-        torch.uint8,
-        torch.int8,
-        torch.uint16,
-        torch.int16,
-        torch.uint32,
-        torch.int32,
-        torch.uint64,
-    ),
-    *(torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64),
-    *(torch.float8_e4m3fn, torch.float8_e5m2),
-)
+INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64)
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2)
+DTYPES = (torch.bool, torch.uint8, *INTEGERS, *FLOATS, torch.complex64)
 """The dtypes that a file can hold."""
 
 
