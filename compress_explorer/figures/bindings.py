@@ -62,9 +62,7 @@ def apply_bindings(
     return go.Figure(plain)
 
 
-def _filling(
-    binding: Binding, arrays: Mapping[str, np.ndarray], texts: Mapping[str, Sequence[Any]], frame: int
-) -> Any:
+def _filling(binding: Binding, arrays: Mapping[str, np.ndarray], texts: Mapping[str, Sequence[Any]], frame: int) -> Any:
     """What one binding puts in its place."""
     if binding.kind == "text":
         return texts[binding.source][frame]

@@ -38,9 +38,11 @@ def template(mode: Mode) -> dict[str, Any]:
         "gridcolor": _GRID[mode],
         "linecolor": _LINE[mode],
         "zerolinecolor": _GRID[mode],
-        "tickcolor": _LINE[mode],
+        "tickcolor": "rgba(0,0,0,0)",
         "automargin": True,
-        "title": {"font": {"size": FONT_SIZE}, "standoff": 8},
+        "ticks": "outside",
+        "ticklen": 5,
+        "title": {"standoff": 8},
     }
     return {
         "layout": {
@@ -50,7 +52,7 @@ def template(mode: Mode) -> dict[str, Any]:
             "hoverlabel": {
                 "bgcolor": _HOVER[mode],
                 "bordercolor": _LINE[mode],
-                "font": {"family": FONT, "size": FONT_SIZE, "color": _TEXT[mode]},
+                "font": {"family": FONT, "size": FONT_SIZE + 1, "color": _TEXT[mode]},
             },
             "xaxis": axis,
             "yaxis": axis,

@@ -36,7 +36,7 @@ def _figure(scale: Scale) -> go.Figure:
     label = {"x": [0], "y": [None], "yaxis": "y2", "mode": "text", "hoverinfo": "skip", "cliponaxis": False}
     traces = [
         go.Scatter(name="before", hovertemplate=f"before, {count}<extra></extra>", **_area(BEFORE, 0.45, 1)),
-        go.Scatter(name="after", hovertemplate=f"after, {count}<extra></extra>", **_area(AFTER, 0.45, 2)),
+        go.Scatter(name="after", hovertemplate=f"after, {count}<extra></extra>", **_area(AFTER, 0.8, 2)),
         go.Scatter(
             name="levels",
             yaxis="y2",
@@ -70,12 +70,18 @@ def _figure(scale: Scale) -> go.Figure:
             hoverinfo="skip",
             cliponaxis=False,
         ),
-        go.Scatter(**label, text=[""], textposition="middle left", textfont={"color": AFTER, "size": 15}),
+        go.Scatter(**label, text=[""], textposition="middle left", textfont={"color": AFTER}),
         go.Scatter(**label, text=[""], textposition="middle right"),
     ]
     layout = {
         "xaxis": {"title": {"text": "weight"}, "range": [-1, 1], "showgrid": False, "zeroline": False},
-        "yaxis": {"title": {"text": "weights in a bin"}, "type": scale, "range": [0, 1], "nticks": 6, "zeroline": False},
+        "yaxis": {
+            "title": {"text": "weights in a bin"},
+            "type": scale,
+            "range": [0, 1],
+            "nticks": 6,
+            "zeroline": False,
+        },
         "yaxis2": {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
     }
     if scale == "log":

@@ -1,52 +1,51 @@
 """The control of a parameter, built from its declaration."""
 
-import math
+from typing import Any
 
 import ipywidgets
 
 from compress_explorer.spec.parameter import Parameter, Value
+from compress_explorer.widgets.sliders import ExactFloatSlider, ExactIntSlider, ExactLogSlider
+
+MANY = 1000
+"""A whole number whose range is so many times its slider's is typed: a slider could not reach most of it."""
 
 
-def control(parameter: Parameter, value: Value) -> ipywidgets.Widget:
-    """A slider or menu whose `value` is the parameter's, in Python and, for numbers, in the browser.
+def control(parameter: Parameter, value: Value) -> ipywidgets.ValueWidget:
+    """A slider, number field or menu whose `value` is the parameter's, in Python and, for numbers, in the browser.
 
     Args:
         parameter: the declaration.
         value: where it stands; allowed by the declaration, not necessarily a position of the slider.
     """
-    if parameter.kind == "choice":
-        made = ipywidgets.Dropdown(options=parameter.choices, value=value, **_common(parameter))
-    elif parameter.scale == "log2":
-        made = _log_slider(parameter, float(value))
-    elif math.isinf(_high(parameter)):
-        made = ipywidgets.IntText(value=int(value), **_common(parameter))
-    else:
-        made = _linear_slider(parameter, value)
+    made = _control(parameter, value)
     made.add_class(f"ce-param-{parameter.name}")
     return made
 
 
-def _common(parameter: Parameter) -> dict[str, str]:
-    return {"description": parameter.label, "description_tooltip": parameter.help, "tooltip": parameter.help}
+def _control(parameter: Parameter, value: Value) -> ipywidgets.ValueWidget:
+    words: dict[str, Any] = {"description": _label(parameter), "tooltip": parameter.help}
+    if parameter.kind == "choice":
+        return ipywidgets.Dropdown(options=parameter.choices, value=value, **words)
+    number = float(value)
+    if parameter.scale == "log2":
+        return ExactLogSlider(parameter, number, readout_format=".6g", **words)
+    if parameter.kind == "float":
+        return ExactFloatSlider(parameter, number, readout_format=".1%" if parameter.unit == "%" else ".4g", **words)
+    if _reaches_far(parameter):
+        low, high = int(parameter.minimum), int(parameter.maximum)
+        return ipywidgets.BoundedIntText(value=int(value), min=low, max=high, **words)
+    return ExactIntSlider(parameter, int(value), readout_format="d", **words)
 
 
-def _low(parameter):
-    return parameter.minimum if parameter.soft_minimum is None else parameter.soft_minimum
+def _label(parameter: Parameter) -> str:
+    """The label with its unit, unless the readout shows that or the label says it."""
+    unit = parameter.unit
+    said = unit in ("", "%") or unit.removesuffix("s") in parameter.label.lower()
+    return parameter.label if said else f"{parameter.label} ({unit})"
 
 
-def _high(parameter):
-    return parameter.maximum if parameter.soft_maximum is None else parameter.soft_maximum
-
-
-def _log_slider(parameter, value):
-    return ipywidgets.FloatLogSlider(
-        value=value, base=2, min=math.log2(_low(parameter)), max=math.log2(_high(parameter)), step=parameter.step,
-        readout_format=".4g", continuous_update=True, **_common(parameter),
-    )
-
-
-def _linear_slider(parameter, value):
-    kind = ipywidgets.IntSlider if parameter.kind == "integer" else ipywidgets.FloatSlider
-    form = "d" if parameter.kind == "integer" else (".1%" if parameter.unit == "%" else ".3g")
-    return kind(value=value, min=_low(parameter), max=_high(parameter), step=parameter.step, readout_format=form,
-                continuous_update=True, **_common(parameter))
+def _reaches_far(parameter: Parameter) -> bool:
+    """Whether a slider could reach only a small part of what is allowed, as of a seed."""
+    top = parameter.soft_maximum
+    return top is not None and parameter.maximum - parameter.minimum >= MANY * (top - parameter.minimum)

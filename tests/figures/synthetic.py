@@ -87,7 +87,9 @@ def frame(
     new = np.concatenate([weight.ravel() for weight in compressed.values()])
     kept = {name: int(np.count_nonzero(weight)) for name, weight in compressed.items()}
     stored = {name: math.ceil(kept[name] * bits / 8) for name in compressed}
-    positions = {name: math.ceil(weight.size / 8) if kept[name] < weight.size else 0 for name, weight in weights.items()}
+    positions = {
+        name: math.ceil(weight.size / 8) if kept[name] < weight.size else 0 for name, weight in weights.items()
+    }
     parts = {"values": sum(stored.values()), "positions": sum(positions.values()), "scales": 4 * len(weights)}
     parts |= {"zero_points": 0, "codebook": 0, "left alone": LEFT_ALONE, "header": HEADER}
     return Frame(
@@ -158,12 +160,16 @@ def bits_sweep(weights: dict[str, np.ndarray] | None = None) -> Sweep:
     for bits in range(1, 9):
         levels = quantize(largest["all"], bits)[1]
         step = levels[1] - levels[0]
-        rounded = {name: np.clip(np.round(weight / step), levels.min() / step, levels.max() / step) * step
-                   for name, weight in weights.items()}
+        rounded = {
+            name: np.clip(np.round(weight / step), levels.min() / step, levels.max() / step) * step
+            for name, weight in weights.items()
+        }
         frames.append(frame(bits, weights, rounded, edges, bits, levels=tuple(levels.tolist())))
     accuracies = [0.11, 0.35, 0.93, 0.978, 0.981, 0.983, 0.9833, 0.9834]
-    known = [None if bits == 2 else evaluation(value, 2048 if bits == 5 else TESTED)
-             for bits, value in enumerate(accuracies, start=1)]
+    known = [
+        None if bits == 2 else evaluation(value, 2048 if bits == 5 else TESTED)
+        for bits, value in enumerate(accuracies, start=1)
+    ]
     return Sweep(
         recipe=Recipe(Step("integer", bits=4)),
         step=0,

@@ -9,6 +9,7 @@ import { element } from "./dom.js";
 const FIRST = ["histogram", "tradeoff"]; // follow the slider at once
 const LATER = ["layers", "bytes"]; // in a frame of their own
 const LONGEST_WAIT = 120; // ms after which the later figures are drawn although the slider still moves
+const RETRY = 200; // ms until a figure that has no size is tried again
 const UNKNOWN = "…";
 
 /**
@@ -138,16 +139,26 @@ export function mount(el, state, { plotly: loading, send }) {
   function drawPanels(names, frame) {
     if (frame < 0) return;
     const now = reading(frame);
-    const detail = { parameter: film.parameter, value: state.value, request: now.request, state: now.state };
+    const value = isPosition(film, state.value) ? film.positions[frame] : state.value;
+    const detail = { parameter: film.parameter, value, request: now.request, state: now.state };
     for (const name of names) {
       const panel = panels.get(name);
       if (!panel || !dirty.delete(name)) continue;
       panel.draw(film, frame, strip.summary()).then((drawn) => {
-        if (drawn && !gone) {
-          el.dispatchEvent(new CustomEvent("ce-painted", { bubbles: true, detail: { figure: name, ...detail } }));
-        }
+        if (gone) return;
+        if (drawn) el.dispatchEvent(new CustomEvent("ce-painted", { bubbles: true, detail: { figure: name, ...detail } }));
+        else retry(name);
       }).catch(fail);
     }
+  }
+
+  /** A figure without a size, in a hidden tab or while JupyterLab changes its theme, is drawn when it has one. */
+  function retry(name) {
+    setTimeout(() => {
+      if (!panels.has(name)) return;
+      dirty.add(name);
+      schedule();
+    }, RETRY);
   }
 
   /** What the strip shows at a position: the film's texts, and the kernel's state if it stands there too. */
@@ -167,7 +178,7 @@ export function mount(el, state, { plotly: loading, send }) {
       request,
       state: shown,
       word: { exact: "exact", estimating: "estimating", error: "error" }[shown],
-      detail: reached || failed ? text : "",
+      detail: reached || failed || position === null ? text : "",
       progress: reached && shown === "estimating" ? progress : null,
     };
   }

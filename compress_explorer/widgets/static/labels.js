@@ -29,21 +29,27 @@ function label(view, control) {
   for (const handle of view.querySelectorAll("[role=slider]")) {
     handle.setAttribute("aria-label", control.get("description"));
   }
-  if (view.dataset.ceLabelled) return;
+  if (view.dataset.ceLabelled || !control.get("readout_format")) return;
   view.dataset.ceLabelled = "true";
-  if (String(control.get("readout_format") ?? "").endsWith("%")) readPerCent(view);
+  readWhatIsShown(view, control);
 }
 
 /**
- * ipywidgets shows a fraction of 0.9 as "90%" but reads a typed "90%" as 90: turn it into the fraction first.
+ * ipywidgets reads a slider's readout when it is left: "90.0%" as 90, and "0.123" although the value is 0.12345.
+ * So a text that was not changed is replaced by the value itself, and per cent by the fraction, just before.
  * Capturing listeners of the view run before those of the readout.
  */
-function readPerCent(view) {
+function readWhatIsShown(view, control) {
+  let shown = null;
   const convert = (event) => {
-    if (!event.target.classList?.contains("widget-readout")) return;
-    if (event.type === "keydown" && event.key !== "Enter") return;
-    const number = parseFloat(event.target.textContent.replace(",", "."));
-    if (Number.isFinite(number)) event.target.textContent = String(Number((number / 100).toPrecision(12)));
+    const readout = event.target;
+    if (!readout.classList?.contains("widget-readout") || (event.type === "keydown" && event.key !== "Enter")) return;
+    const number = parseFloat(readout.textContent.replace(",", "."));
+    const perCent = control.get("readout_format").endsWith("%");
+    if (readout.textContent === shown) readout.textContent = String(control.get("value"));
+    else if (perCent && Number.isFinite(number)) readout.textContent = String(Number((number / 100).toPrecision(12)));
+    shown = null;
   };
+  view.addEventListener("focus", (event) => { shown = event.target.textContent; }, true);
   for (const type of ["keydown", "blur"]) view.addEventListener(type, convert, true);
 }

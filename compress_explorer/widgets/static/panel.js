@@ -13,6 +13,10 @@ const CONFIG = {
   showTips: false,
 };
 
+const WIDE = 600; // pixels from which a figure has room for larger type
+const SMALL_TYPE = 14;
+const LARGE_TYPE = 17;
+
 /**
  * @typedef {{title: string, figure: Object, bindings: Object[], legend: string[][], log: Object|null}} Spec
  *
@@ -23,7 +27,7 @@ const CONFIG = {
  *   clicked: (message: Object) => void}} env
  */
 export function createPanel(parent, name, spec, env) {
-  const root = element("section", `ce-panel ce-${name}`);
+  const root = element("section", `ce-figure ce-${name}`);
   const scroll = element("div", "ce-scroll");
   const plot = element("div", "ce-plot", { role: "img" });
   let scale = "linear";
@@ -55,8 +59,10 @@ export function createPanel(parent, name, spec, env) {
     const { figure, bindings, height } = variants[scale];
     if (!scroll.clientWidth) return false;
     applyBindings(figure, bindings, film, frame);
+    const width = scroll.clientWidth;
+    figure.layout.font = { size: width < WIDE ? SMALL_TYPE : LARGE_TYPE };
     Object.assign(figure.layout, {
-      width: scroll.clientWidth,
+      width,
       height: Math.max(scroll.clientHeight, height),
       template: env.template(),
       datarevision: (figure.layout.datarevision ?? 0) + 1,

@@ -22,8 +22,10 @@ const HELP = {
  */
 export function createStrip(parent) {
   const strip = element("div", "ce-strip");
-  const cells = CELLS.map((cell) => createCell(strip, cell));
-  const status = createStatus(strip);
+  const row = element("div", "ce-cells");
+  const cells = CELLS.map((cell) => createCell(row, cell));
+  const status = createStatus(row);
+  strip.append(row);
   parent.append(strip);
   return {
     draw(reading) {
@@ -54,8 +56,8 @@ function createCell(strip, { name, label, main, side, below }) {
     draw(reading) {
       for (const [key, part] of Object.entries(parts)) setText(part, reading.texts[key] ?? "");
       const value = { size: reading.size, accuracy: reading.accuracy }[name];
-      if (value !== undefined) cell.dataset.ceValue = value === null ? "" : String(value);
-      cell.dataset.ceRequest = String(reading.request);
+      if (value !== undefined) parts[main].dataset.ceValue = value === null ? "" : String(value);
+      parts[main].dataset.ceRequest = String(reading.request);
       cell.classList.toggle("ce-pending", name === "accuracy" && reading.accuracyState !== "exact");
     },
     summary: () => `${label} ${parts[main].textContent}`,
@@ -75,8 +77,8 @@ function createStatus(strip) {
   cell.append(element("div", "ce-label", {}, "State"), number, line, bar);
   strip.append(cell);
   return ({ request, state, word: text, detail, progress }) => {
-    cell.dataset.ceRequest = String(request);
-    cell.dataset.ceState = state;
+    number.dataset.ceRequest = String(request);
+    number.dataset.ceState = state;
     setText(word, text);
     setText(line, detail);
     bar.classList.toggle("ce-idle", progress === null);
