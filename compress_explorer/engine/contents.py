@@ -83,12 +83,14 @@ class Contents:
     @property
     def all_counts(self) -> NDArray[np.int64]:
         """Int64 [2^bits]: how often each code occurs; only for quantized tensors."""
-        return self._counts.sum(axis=0)
+        counts: NDArray[np.int64] = self._counts.sum(axis=0)
+        return counts
 
     @property
     def present_counts(self) -> NDArray[np.int64]:
         """Int64 [2^bits]: how often each code occurs among the present weights; only for quantized tensors."""
-        return self._counts[1]
+        counts: NDArray[np.int64] = self._counts[1]
+        return counts
 
     @cached_property
     def _counts(self) -> NDArray[np.int64]:

@@ -20,32 +20,22 @@ Bytes = NDArray[np.uint8]
 def encode(form: Form) -> Tensor:
     """The array that holds a tensor, of the dtype and shape of `form.array`. It shares no memory with the tensor."""
     stored, contents = form.stored, form.contents
-    if not stored.treated:
+    if form.as_it_is:
         return stored.values.detach().cpu().clone(memory_format=torch.contiguous_format)
     taken, positions = _positions(form)
-    if stored.code is None:
-        return _encode_floats(form, taken, positions)
-    codes = contents.codes if taken is None else contents.codes[taken]
-    return torch.from_numpy(np.concatenate([positions, pack(codes, stored.code.bits), *_side(stored.code)]))
+    if stored.code is not None:
+        values = [pack(contents.codes[taken], stored.code.bits), *_side(stored.code)]
+    else:
+        patterns = stored.layout.to_matrix(bit_patterns(stored.values)).numpy()
+        values = [_little_endian(patterns.reshape(-1)[taken])]
+    return torch.from_numpy(np.concatenate([positions, *values]))
 
 
-def _encode_floats(form: Form, taken: NDArray[np.int64] | None, positions: Bytes) -> Tensor:
-    """Zeros of pruned floats are written as +0.0."""
-    stored = form.stored
-    matrix = stored.layout.to_matrix(stored.values.detach().cpu())
-    present = torch.from_numpy(form.contents.present).reshape(matrix.shape)
-    values = torch.where(present, matrix, torch.zeros((), dtype=matrix.dtype))
-    if taken is None:
-        return stored.layout.from_matrix(values).contiguous()
-    chosen = bit_patterns(values.reshape(-1)[torch.from_numpy(taken)]).numpy()
-    return torch.from_numpy(np.concatenate([positions, _little_endian(chosen)]))
-
-
-def _positions(form: Form) -> tuple[NDArray[np.int64] | None, Bytes]:
-    """Which weights the entries hold, None for all of them, and the bytes that say so."""
+def _positions(form: Form) -> tuple[NDArray[np.int64] | slice, Bytes]:
+    """Which weights the entries hold, and the bytes that say so."""
     present, zero_level = form.contents.present, form.contents.zero_level
     if form.positions == "none":
-        return None, np.empty(0, dtype=np.uint8)
+        return slice(None), np.empty(0, dtype=np.uint8)
     if form.positions == "bitmask":
         return np.flatnonzero(present), np.packbits(present)
     gaps = encode_gaps(run_lengths(present), form.width, zero_level)

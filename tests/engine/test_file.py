@@ -138,6 +138,18 @@ def test_codes_that_vanish_in_half_precision_come_back(tmp_path: Path):
     check_round_trip([tensor], tmp_path / "model.safetensors")
 
 
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.95])
+def test_negative_zeros_that_were_not_pruned_come_back(share: float, tmp_path: Path):
+    torch.manual_seed(0)
+    layout = Layout((20, 30))
+    kept = torch.rand(20, 30) < share
+    matrix = torch.randn(20, 30)
+    matrix[:, ::3] = -0.0
+    tensor = stored("w", layout, kept, None, torch.float32, matrix)
+    assert torch.signbit(tensor.values[tensor.values == 0]).any()
+    check_round_trip([tensor], tmp_path / "model.safetensors")
+
+
 def test_aliases_are_stored_once(tmp_path: Path):
     weight = example("integer", 4, 0.1, layout=Layout((20, 30)), name="embedding.weight")
     check_round_trip([weight], tmp_path / "tied.safetensors", {"head.weight": "embedding.weight"})
