@@ -139,9 +139,9 @@ def fit(name: str, training: Training, data: Data, out: Path) -> nn.Module:
     model = ARCHITECTURES[training.architecture]()
     if training.keep_initial:
         save(model, out / f"{name}.initial.safetensors")
-    for parameter in model.parameters():
-        if parameter.ndim == 4:  # convolutions are up to three times faster in this memory order
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    # Convolutions are up to three times faster in this order of memory. (Making each weight contiguous in it is not
+    # the same: with one input channel both orders look alike, and the slow one is kept.)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = optimiser_for(model, training)
     checkpoint = out / f"{name}.checkpoint"
     for epoch in range(resume(checkpoint, model, optimiser, training), training.epochs):
