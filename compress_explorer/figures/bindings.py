@@ -1,6 +1,6 @@
 """Which places of a figure a slider position fills, and the one function that fills them in Python.
 
-The Stage fills them in the browser by the same rules (`widgets/static/film.js`), so that a moving slider needs no kernel.
+The Stage fills them in the browser by the same rules (`widgets/static/film.js`): a moving slider needs no kernel.
 """
 
 import copy

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 
 from compress_explorer.figures import text
 from compress_explorer.figures.bindings import Binding
-from compress_explorer.figures.columns import column_traces
+from compress_explorer.figures.columns import column_traces, table_layout
 from compress_explorer.figures.panel import Panel
 from compress_explorer.figures.theme import AFTER, NEUTRAL, new_figure
 from compress_explorer.spec.size import PARTS
@@ -13,7 +13,7 @@ from compress_explorer.spec.sweep import Sweep
 
 ROWS = (*PARTS, "left alone", "header")
 """The parts, in the order of the bars; their bytes sum to the file's."""
-_COLUMNS = ("bytes", "share")
+_COLUMNS = {"bytes": 78, "share": 58}
 _LABELS = {"zero_points": "zero points"}
 
 
@@ -40,26 +40,18 @@ def _figure() -> go.Figure:
             customdata=[_LABELS.get(row, row) for row in ROWS],
             hovertemplate="%{customdata}: %{x:.1f} % of the file<extra></extra>",
         ),
-        *column_traces(count, _COLUMNS, "x2"),
+        *column_traces(count, _COLUMNS),
     ]
     layout = {
         "xaxis": {
-            "title": {"text": "% of the file"},
             "range": [0, 100],
-            "domain": [0, 0.55],
-            "nticks": 4,
+            "domain": [0, 0.6],
+            "tickvals": [0, 50, 100],
+            "ticktext": ["0", "50", "100 %"],
             "zeroline": False,
+            "automargin": False,
         },
-        "xaxis2": {"range": [0, len(_COLUMNS) + 0.02], "domain": [0.57, 1], "visible": False, "fixedrange": True},
-        "yaxis": {
-            "range": [count - 0.5, -0.5],
-            "tickvals": list(range(count)),
-            "ticktext": [_LABELS.get(row, row) + " " for row in ROWS],
-            "showgrid": False,
-            "zeroline": False,
-            "ticks": "",
-        },
-        "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+        **table_layout([_LABELS.get(row, row) for row in ROWS], _COLUMNS, top=8),
     }
     return new_figure(traces, layout)
 

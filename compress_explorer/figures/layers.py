@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from compress_explorer.figures import text
 from compress_explorer.figures.bindings import Binding
-from compress_explorer.figures.columns import column_headings, column_traces
+from compress_explorer.figures.columns import column_headings, column_traces, table_layout
 from compress_explorer.figures.panel import Panel
 from compress_explorer.figures.theme import AFTER, BEFORE, new_figure, translucent
 from compress_explorer.spec.sweep import LayerError, Sweep
@@ -16,7 +16,7 @@ from compress_explorer.spec.sweep import LayerError, Sweep
 ROW_HEIGHT = 26
 """Pixels of one layer: with many layers the figure grows and its panel scrolls."""
 _NAME_LENGTH = 20
-_COLUMNS = ("size", "zeros", "SQNR")
+_COLUMNS = {"size": 84, "zeros": 64, "SQNR": 66}
 _BEFORE, _AFTER = range(2)
 
 
@@ -34,7 +34,7 @@ def panel(before: Mapping[str, int]) -> Panel:
         Binding(("data", 4, "text"), "layer_sqnr", "text"),
     )
     legend = (("before", BEFORE), ("after", AFTER))
-    return Panel("Stored bytes of each layer", _figure(before), bindings, legend)
+    return Panel("Bytes of each layer", _figure(before), bindings, legend)
 
 
 def _figure(before: Mapping[str, int]) -> go.Figure:
@@ -47,30 +47,22 @@ def _figure(before: Mapping[str, int]) -> go.Figure:
     traces = [
         go.Bar(name="before", width=0.84, marker={"color": translucent(BEFORE, 0.45), "line": {"width": 0}}, **bar),
         go.Bar(name="after", width=0.5, marker={"color": AFTER, "line": {"width": 0}}, **bar),
-        *column_traces(count, _COLUMNS, "x2"),
+        *column_traces(count, _COLUMNS),
     ]
     largest = max(before.values(), default=1) / size
     layout = {
         "barmode": "overlay",
-        "height": ROW_HEIGHT * count + 64,
+        "height": ROW_HEIGHT * count + 60,
         "xaxis": {
-            "title": {"text": unit},
             "range": [0, 1.02 * largest],
-            "domain": [0, 0.52],
+            "domain": [0, 0.6],
+            "ticksuffix": f" {unit}",
             "nticks": 4,
             "zeroline": False,
+            "automargin": False,
         },
-        "xaxis2": {"range": [0, len(_COLUMNS) + 0.02], "domain": [0.53, 1], "visible": False, "fixedrange": True},
-        "yaxis": {
-            "range": [count - 0.5, -0.5],
-            "tickvals": list(range(count)),
-            "ticktext": _short_names(list(before)),
-            "showgrid": False,
-            "zeroline": False,
-            "ticks": "",
-        },
-        "annotations": column_headings(_COLUMNS, "x2"),
-        "margin": {"l": 8, "r": 8, "t": 26, "b": 8},
+        "annotations": column_headings(_COLUMNS),
+        **table_layout(_short_names(list(before)), _COLUMNS, top=28),
     }
     return new_figure(traces, layout)
 
@@ -79,7 +71,7 @@ def _short_names(names: Sequence[str]) -> list[str]:
     """The names without the ending that all of them share, shortened where they are long."""
     if names and all(name.endswith(".weight") for name in names):
         names = [name.removesuffix(".weight") for name in names]
-    return [text.escape(text.shorten(name, _NAME_LENGTH)) + " " for name in names]
+    return [text.shorten(name, _NAME_LENGTH) for name in names]
 
 
 def wholes(sweep: Sweep, before: Mapping[str, int]) -> dict[str, np.ndarray]:  # noqa: ARG001 - one face for all

@@ -79,7 +79,7 @@ def difference(evaluation: Evaluation) -> str:
 
 
 def verdict(evaluation: Evaluation) -> str:
-    """ "within noise" when the paired interval admits that nothing changed, else ""."""
+    """The words "within noise" when the paired interval admits that nothing changed, else nothing."""
     return "within noise" if evaluation.difference_interval is not None and evaluation.within_noise else ""
 
 

@@ -42,6 +42,7 @@ def template(mode: Mode) -> dict[str, Any]:
         "automargin": True,
         "ticks": "outside",
         "ticklen": 5,
+        "tickangle": 0,
         "title": {"standoff": 8},
     }
     return {

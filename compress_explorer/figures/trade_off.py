@@ -1,7 +1,7 @@
 """Size against accuracy: the curve of one parameter, its interval band, the baseline, and where the slider stands."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -14,7 +14,14 @@ from compress_explorer.spec.sweep import Sweep
 
 Scale = Literal["linear", "log"]
 
-_BAND, _BASELINE_LINE, _HERE_LINE, _CURVE, _BASELINE, _HERE = range(6)
+_ROUND = [digit * 10.0**power for power in range(-3, 7) for digit in (1, 2, 5)]
+"""Where a logarithmic size axis has ticks, however far it reaches."""
+
+_NOWHERE = {"size_linear": -1e9, "size_log": 1e-9, "accuracy": -1e9}
+"""Where the pointer is drawn while its place is not known: outside of every axis."""
+
+_BAND, _BASELINE_LINE, _CURVE, _BASELINE = range(4)
+_HERE_LINE, _HERE = range(2)
 
 
 def panel(sweep: Sweep, label: str) -> Panel:
@@ -24,13 +31,12 @@ def panel(sweep: Sweep, label: str) -> Panel:
         sweep: tells the unit of the size axis and the slider's positions.
         label: the parameter's label, for the text beside the pointer.
     """
-    legend = (("before", BEFORE), ("after", AFTER))
-    log = Panel("Size against accuracy", _figure(sweep, label, "log"), _bindings("log"), legend)
-    return Panel("Size against accuracy", _figure(sweep, label, "linear"), _bindings("linear"), legend, log)
+    log = Panel("Size against accuracy", _figure(sweep, label, "log"), _bindings("log"))
+    return Panel("Size against accuracy", _figure(sweep, label, "linear"), _bindings("linear"), logarithmic=log)
 
 
 def _figure(sweep: Sweep, label: str, scale: Scale) -> go.Figure:
-    """The six traces, empty. The second axes run from 0 to 1 over the figure's width and height."""
+    """The four traces and the pointer, empty. The second x axis runs from 0 to 1 over the figure's width."""
     unit, _ = text.unit_of_bytes(sweep.baseline_file)
     point = f"%{{x:,.1f}} {unit}<br>%{{y:.2f}} %"
     parameter = text.escape(label).replace("%", "%%")
@@ -44,14 +50,6 @@ def _figure(sweep: Sweep, label: str, scale: Scale) -> go.Figure:
             hoverinfo="skip",
         ),
         go.Scatter(
-            x=[None, None],
-            y=[0, 1],
-            yaxis="y2",
-            mode="lines",
-            line={"color": NEUTRAL, "width": 1.5, "dash": "dot"},
-            hoverinfo="skip",
-        ),
-        go.Scatter(
             name="after",
             mode="lines+markers",
             connectgaps=True,
@@ -62,31 +60,36 @@ def _figure(sweep: Sweep, label: str, scale: Scale) -> go.Figure:
         ),
         go.Scatter(
             name="before",
-            mode="markers",
+            mode="markers+text",
             marker={"symbol": "diamond", "color": BEFORE, "size": 13},
+            text=["before "],
+            textposition="bottom left",
             hovertemplate=f"before<br>{point}<extra></extra>",
             cliponaxis=False,
         ),
-        go.Scatter(
-            name="you are here",
-            x=[None],
-            y=[None],
-            mode="markers",
-            marker={"color": AFTER, "size": 17, "line": {"color": "#FFFFFF", "width": 2.5}},
-            hovertemplate=f"you are here<br>{point}<extra></extra>",
-            cliponaxis=False,
-        ),
     ]
-    axis = {"title": {"text": f"file size ({unit})"}, "type": scale, "range": [0, 1], "nticks": 6, "zeroline": False}
+    axis: dict[str, Any] = {"title": {"text": f"file size ({unit})"}, "type": scale, "range": [0, 1], "zeroline": False}
     if scale == "log":
-        axis |= {"dtick": "D2"}
+        axis |= {"tickvals": _ROUND, "ticktext": [f"{value:,.6g}" for value in _ROUND]}
     layout = {
         "xaxis": axis,
         "yaxis": {"title": {"text": "accuracy (%)"}, "range": [0, 100], "nticks": 6, "zeroline": False},
         "xaxis2": {"overlaying": "x", "range": [0, 1], "visible": False, "fixedrange": True},
-        "yaxis2": {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
+        "shapes": _pointer(scale),
     }
     return new_figure(traces, layout)
+
+
+def _pointer(scale: Scale) -> list[dict[str, Any]]:
+    """The line and the disc that say "you are here". Shapes: plotly moves them without drawing the curve again."""
+    size, accuracy = _NOWHERE[f"size_{scale}"], _NOWHERE["accuracy"]
+    line = {"x0": size, "x1": size, "y0": 0, "y1": 1, "yref": "paper", "layer": "below"}
+    disc = {"xsizemode": "pixel", "ysizemode": "pixel", "xanchor": size, "yanchor": accuracy}
+    corners = {"x0": -9, "x1": 9, "y0": -9, "y1": 9}
+    return [
+        {"type": "line", "line": {"color": NEUTRAL, "width": 1.5, "dash": "dot"}, **line},
+        {"type": "circle", "fillcolor": AFTER, "line": {"color": "#FFFFFF", "width": 2.5}, **disc, **corners},
+    ]
 
 
 def _bindings(scale: Scale) -> tuple[Binding, ...]:
@@ -95,14 +98,14 @@ def _bindings(scale: Scale) -> tuple[Binding, ...]:
         Binding(("data", _BAND, "x"), "band_sizes", "whole"),
         Binding(("data", _BAND, "y"), "band", "whole"),
         Binding(("data", _BASELINE_LINE, "y"), "baseline_line", "whole"),
-        Binding(("data", _HERE_LINE, "x", 0), "sizes", "scalar"),
-        Binding(("data", _HERE_LINE, "x", 1), "sizes", "scalar"),
+        Binding(("layout", "shapes", _HERE_LINE, "x0"), f"here_size_{scale}", "scalar"),
+        Binding(("layout", "shapes", _HERE_LINE, "x1"), f"here_size_{scale}", "scalar"),
         Binding(("data", _CURVE, "x"), "sizes", "whole"),
         Binding(("data", _CURVE, "y"), "accuracies", "whole"),
         Binding(("data", _BASELINE, "x"), "baseline_size", "whole"),
         Binding(("data", _BASELINE, "y"), "baseline_accuracy", "whole"),
-        Binding(("data", _HERE, "x", 0), "sizes", "scalar"),
-        Binding(("data", _HERE, "y", 0), "accuracies", "scalar"),
+        Binding(("layout", "shapes", _HERE, "xanchor"), f"here_size_{scale}", "scalar"),
+        Binding(("layout", "shapes", _HERE, "yanchor"), "here_accuracy", "scalar"),
         Binding(("layout", "xaxis", "range"), f"size_range_{scale}", "whole"),
         Binding(("layout", "yaxis", "range"), "accuracy_range", "whole"),
     )
@@ -111,7 +114,7 @@ def _bindings(scale: Scale) -> tuple[Binding, ...]:
 def wholes(sweep: Sweep) -> dict[str, np.ndarray]:
     """Every array of the figure: sizes [F] in the axis's unit, accuracies [F] in per cent, and what follows from them.
 
-    A point that was not measured yet is NaN.
+    A point that was not measured yet is NaN, for the pointer outside of the axes.
     """
     _, unit = text.unit_of_bytes(sweep.baseline_file)
     sizes = np.array([math.nan if frame is None else frame.file for frame in sweep.frames]) / unit
@@ -126,6 +129,9 @@ def wholes(sweep: Sweep) -> dict[str, np.ndarray]:
     return {
         "sizes": sizes,
         "accuracies": accuracies,
+        "here_size_linear": np.nan_to_num(sizes, nan=_NOWHERE["size_linear"]),
+        "here_size_log": np.nan_to_num(sizes, nan=_NOWHERE["size_log"]),
+        "here_accuracy": np.nan_to_num(accuracies, nan=_NOWHERE["accuracy"]),
         "band_sizes": band_sizes,
         "band": band,
         "baseline_size": np.array([baseline_size]),

@@ -22,10 +22,11 @@ FLOOR = 1e-9
 _BEFORE, _AFTER, _LEVELS, _THRESHOLD, _SPIKE, _ARROW, _ZEROS_LABEL, _THRESHOLD_LABEL = range(8)
 
 
-def panel(layer: str | None = None) -> Panel:
+def panel(sweep: Sweep, layer: str | None = None) -> Panel:
     """The panel for one layer, or for all treated weights when `layer` is None."""
     title = "Weights" if layer is None else f"Weights of {layer}"
-    legend = (("before", BEFORE), ("after", AFTER))
+    quantized = any(frame is not None and frame.histogram.levels for frame in sweep.frames)
+    legend = (("before", BEFORE), ("after", AFTER), *([("levels", NEUTRAL)] if quantized else []))
     log = Panel(title, _figure("log"), _bindings("log"), legend)
     return Panel(title, _figure("linear"), _bindings("linear"), legend, log)
 
@@ -73,7 +74,7 @@ def _figure(scale: Scale) -> go.Figure:
         go.Scatter(**label, text=[""], textposition="middle left", textfont={"color": AFTER}),
         go.Scatter(**label, text=[""], textposition="middle right"),
     ]
-    layout = {
+    layout: dict[str, Any] = {
         "xaxis": {"title": {"text": "weight"}, "range": [-1, 1], "showgrid": False, "zeroline": False},
         "yaxis": {
             "title": {"text": "weights in a bin"},
@@ -85,7 +86,7 @@ def _figure(scale: Scale) -> go.Figure:
         "yaxis2": {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
     }
     if scale == "log":
-        layout["yaxis"] |= {"dtick": 1, "exponentformat": "power"}
+        layout["yaxis"] |= {"dtick": 1}
     return new_figure(traces, layout)
 
 

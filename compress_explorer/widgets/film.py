@@ -1,4 +1,4 @@
-"""A sweep as the Stage plays it: arrays of numbers and texts, an entry a slider position, and updates of one position."""
+"""A sweep as the Stage plays it: numbers and texts, an entry a slider position, and updates of one position."""
 
 import math
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ def figures(sweep: Sweep, parameter: Parameter, before: Before, layer: str | Non
         layer: whose weights the histogram shows; None for all treated weights.
     """
     return {
-        "histogram": weights_histogram.panel(layer).to_dict(),
+        "histogram": weights_histogram.panel(sweep, layer).to_dict(),
         "tradeoff": trade_off.panel(sweep, parameter.label).to_dict(),
         "layers": layers.panel(before).to_dict(),
         "bytes": breakdown.panel().to_dict(),
@@ -137,7 +137,7 @@ def _check(sweep: Sweep, before: Before) -> None:
     for frame in known:
         if frame.histogram.edges != known[0].histogram.edges:
             raise CompressExplorerError(
-                f"The frames of {sweep.parameter} have different histogram bins. Count all frames of a sweep in the same."
+                f"The frames of {sweep.parameter} have different histogram bins. Count them all in the same."
             )
         if {name for name, _ in frame.layer_bytes} != set(before):
             raise CompressExplorerError(

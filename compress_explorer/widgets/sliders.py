@@ -25,6 +25,10 @@ class ExactSlider(ipywidgets.Widget):  # type: ignore[misc] # ipywidgets is not 
     _held: float | None = None
     _declared: tuple[float, float, float] = (0, 1, 1)
     _refitted = False
+    # Traits of the slider that this class is mixed into.
+    min: Any
+    max: Any
+    step: Any
 
     def __init__(self, parameter: Parameter, value: float, **traits: Any) -> None:
         """Makes the slider.
@@ -82,7 +86,7 @@ class ExactSlider(ipywidgets.Widget):  # type: ignore[misc] # ipywidgets is not 
             self.min, self.max, self.step = fitting
 
     def _fitting(self, value: float) -> tuple[float, float, float]:
-        """Bounds that hold the value and are never narrowed, and the step, at most the declared one, that reaches it."""
+        """Bounds that hold the value, never narrowed, and the step, at most the declared one, that reaches it."""
         low, high, step = self._declared
         place = self._coordinate(value)
         low -= step * max(0, math.ceil((low - place) / step))

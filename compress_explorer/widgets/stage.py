@@ -62,7 +62,7 @@ class Stage(anywidget.AnyWidget):
             self.send(patch.message, buffers=[patch.numbers])
 
     def on_click(self, callback: Callable[[dict[str, Any]], None]) -> None:
-        """Calls `callback({"type": "click", "figure": name, "trace": index, "point": index})` on a click in a figure."""
+        """Calls `callback({"type": "click", "figure": name, "trace": index, "point": index})` on clicks in figures."""
         self._clicked.append(callback)
 
     def _receive(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:

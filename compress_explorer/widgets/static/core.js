@@ -10,6 +10,9 @@ const FIRST = ["histogram", "tradeoff"]; // follow the slider at once
 const LATER = ["layers", "bytes"]; // in a frame of their own
 const LONGEST_WAIT = 120; // ms after which the later figures are drawn although the slider still moves
 const RETRY = 200; // ms until a figure that has no size is tried again
+const WIDE = 1150; // pixels from which the figures have room for larger type
+const SMALL_TYPE = 14;
+const LARGE_TYPE = 17;
 const UNKNOWN = "…";
 
 /**
@@ -70,6 +73,7 @@ export function mount(el, state, { plotly: loading, send }) {
     const panel = createPanel(grid, name, spec, {
       plotly,
       template: () => state.templates[currentMode(state.theme)],
+      type: () => (room.clientWidth < WIDE ? SMALL_TYPE : LARGE_TYPE),
       changed: touch,
       clicked: send,
     });
@@ -100,8 +104,10 @@ export function mount(el, state, { plotly: loading, send }) {
     if (!pending && !gone) pending = requestAnimationFrame(drawFirst);
   }
 
+  /** In the frame after the next, so that the next one, with the first figures, is on the screen at once. */
   function scheduleLater() {
-    if (!pendingLater && !gone) pendingLater = requestAnimationFrame(drawLater);
+    if (pendingLater || gone) return;
+    pendingLater = requestAnimationFrame(() => { pendingLater = requestAnimationFrame(drawLater); });
   }
 
   /** The position that the slider's value asks for. */
@@ -126,14 +132,17 @@ export function mount(el, state, { plotly: loading, send }) {
     });
   }
 
+  /** Draws one of the later figures, then lets the page breathe. */
   function drawLater() {
     pendingLater = 0;
     if (pending && performance.now() - waitingSince < LONGEST_WAIT) {
       scheduleLater(); // a newer value goes first
       return;
     }
-    waitingSince = 0;
-    guard(() => drawPanels(LATER, frameNow()));
+    const name = LATER.find((later) => dirty.has(later));
+    if (name) guard(() => drawPanels([name], frameNow()));
+    if (LATER.some((later) => dirty.has(later))) scheduleLater();
+    else waitingSince = 0;
   }
 
   function drawPanels(names, frame) {

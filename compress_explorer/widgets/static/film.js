@@ -71,15 +71,28 @@ export function isPosition(film, value) {
  * @param {Binding[]} bindings
  * @param {Film} film
  * @param {number} frame
+ * @returns {(string|number)[][]} the paths of the places that differ from before
  */
 export function applyBindings(figure, bindings, film, frame) {
+  const changed = [];
   for (const binding of bindings) {
     const filling = fillingOf(binding, film, frame);
     if (filling === undefined) continue;
     let place = figure;
     for (const key of binding.path.slice(0, -1)) place = place[key];
-    place[binding.path[binding.path.length - 1]] = filling;
+    const last = binding.path[binding.path.length - 1];
+    if (!same(place[last], filling)) changed.push(binding.path);
+    place[last] = filling;
   }
+  return changed;
+}
+
+/** Whether two fillings look alike; an unknown number is like another. */
+function same(one, other) {
+  if (Array.isArray(one) && Array.isArray(other)) {
+    return one.length === other.length && one.every((entry, index) => Object.is(entry, other[index]));
+  }
+  return Object.is(one, other);
 }
 
 /** What one binding puts in its place; undefined when it is not known. */

@@ -1,4 +1,4 @@
-/** Names for the sliders' handles, which ipywidgets leaves without any, and readouts that take what they show. */
+/** What ipywidgets' sliders lack: names and values that a screen reader can say, and readouts that take what they show. */
 
 const INTERVAL = 300; // ms between two looks for views that are not on the page yet
 const TRIES = 40;
@@ -12,32 +12,43 @@ export function labelControls(controls) {
   let tries = 0;
   let timer = 0;
   const look = async () => {
-    for (const control of controls) {
-      for (const view of await Promise.all(Object.values(control.views ?? {}))) label(view.el, control);
-    }
+    for (const control of controls) await labelViews(control);
     if (++tries < TRIES) timer = setTimeout(look, INTERVAL);
   };
+  const spoken = controls.map((control) => {
+    const say = () => setTimeout(() => labelViews(control)); // after the slider has set its own
+    control.on("change:value", say);
+    return () => control.off("change:value", say);
+  });
   look();
   return () => {
     tries = TRIES;
     clearTimeout(timer);
+    for (const end of spoken) end();
   };
 }
 
-/** Labels one view; again and again without harm. */
-function label(view, control) {
-  for (const handle of view.querySelectorAll("[role=slider]")) {
-    handle.setAttribute("aria-label", control.get("description"));
+/** Labels every view of a control; again and again without harm. */
+async function labelViews(control) {
+  for (const { el } of await Promise.all(Object.values(control.views ?? {}))) {
+    const readout = el.querySelector(".widget-readout");
+    for (const handle of el.querySelectorAll("[role=slider]")) {
+      handle.setAttribute("aria-label", control.get("description"));
+      if (readout?.textContent) handle.setAttribute("aria-valuetext", readout.textContent);
+    }
+    if (readout && control.get("readout_format") && !el.dataset.ceLabelled) {
+      el.dataset.ceLabelled = "true";
+      readWhatIsShown(el, control);
+    }
   }
-  if (view.dataset.ceLabelled || !control.get("readout_format")) return;
-  view.dataset.ceLabelled = "true";
-  readWhatIsShown(view, control);
 }
 
 /**
  * ipywidgets reads a slider's readout when it is left: "90.0%" as 90, and "0.123" although the value is 0.12345.
  * So a text that was not changed is replaced by the value itself, and per cent by the fraction, just before.
  * Capturing listeners of the view run before those of the readout.
+ * @param {HTMLElement} view
+ * @param {Object} control
  */
 function readWhatIsShown(view, control) {
   let shown = null;
@@ -49,6 +60,7 @@ function readWhatIsShown(view, control) {
     if (readout.textContent === shown) readout.textContent = String(control.get("value"));
     else if (perCent && Number.isFinite(number)) readout.textContent = String(Number((number / 100).toPrecision(12)));
     shown = null;
+    setTimeout(() => { shown = readout.textContent; }); // Enter leaves the readout in hand
   };
   view.addEventListener("focus", (event) => { shown = event.target.textContent; }, true);
   for (const type of ["keydown", "blur"]) view.addEventListener(type, convert, true);

@@ -1,21 +1,8 @@
 import { applyBindings } from "./film.js";
+import { drawChanges, drawWhole } from "./draw.js";
 import { element } from "./dom.js";
 
 /** One figure with its heading, legend and scale switch, drawn by plotly. */
-
-const CONFIG = {
-  displaylogo: false,
-  displayModeBar: "hover",
-  modeBarButtons: [["zoom2d", "resetScale2d", "toImage"]],
-  doubleClick: "reset",
-  responsive: false,
-  showSendToCloud: false,
-  showTips: false,
-};
-
-const WIDE = 600; // pixels from which a figure has room for larger type
-const SMALL_TYPE = 14;
-const LARGE_TYPE = 17;
 
 /**
  * @typedef {{title: string, figure: Object, bindings: Object[], legend: string[][], log: Object|null}} Spec
@@ -23,7 +10,7 @@ const LARGE_TYPE = 17;
  * @param {HTMLElement} parent
  * @param {string} name  "histogram", "tradeoff", "layers" or "bytes"
  * @param {Spec} spec
- * @param {{plotly: Object, template: () => Object, changed: (name: string) => void,
+ * @param {{plotly: Object, template: () => Object, type: () => number, changed: (name: string) => void,
  *   clicked: (message: Object) => void}} env
  */
 export function createPanel(parent, name, spec, env) {
@@ -35,6 +22,7 @@ export function createPanel(parent, name, spec, env) {
   let title = "";
   let variants = {};
   let listening = false;
+  let drawn = []; // what the plot was last drawn whole with
   scroll.append(plot);
   root.append(scroll);
   parent.append(root);
@@ -56,20 +44,15 @@ export function createPanel(parent, name, spec, env) {
 
   /** Draws one position of the film; false when the panel has no size on the page. */
   async function draw(film, frame, description) {
-    const { figure, bindings, height } = variants[scale];
+    const variant = variants[scale];
     if (!scroll.clientWidth) return false;
-    applyBindings(figure, bindings, film, frame);
-    const width = scroll.clientWidth;
-    figure.layout.font = { size: width < WIDE ? SMALL_TYPE : LARGE_TYPE };
-    Object.assign(figure.layout, {
-      width,
-      height: Math.max(scroll.clientHeight, height),
-      template: env.template(),
-      datarevision: (figure.layout.datarevision ?? 0) + 1,
-    });
-    makeScrollable(scroll, height > scroll.clientHeight);
+    makeScrollable(scroll, variant.height > scroll.clientHeight);
+    const changed = applyBindings(variant.figure, variant.bindings, film, frame);
+    const room = [variant, env.type(), env.template(), scroll.clientWidth, Math.max(scroll.clientHeight, variant.height)];
     plot.setAttribute("aria-label", `${title}: ${description}`);
-    await env.plotly.react(plot, figure.data, figure.layout, CONFIG);
+    if (room.some((entry, index) => entry !== drawn[index])) await drawWhole(env.plotly, plot, ...room);
+    else await drawChanges(env.plotly, plot, variant.figure, changed);
+    drawn = room;
     if (!listening) listen();
     return true;
   }
@@ -92,8 +75,7 @@ export function createPanel(parent, name, spec, env) {
 
 /** A figure of our own to fill: the kernel's is kept as it came. Its height, where it has one, is a minimum. */
 function prepare({ figure, bindings }) {
-  const copy = structuredClone(figure);
-  return { figure: copy, bindings, height: copy.layout.height ?? 0 };
+  return { figure: structuredClone(figure), bindings, original: figure.layout, height: figure.layout.height ?? 0 };
 }
 
 /** A region that scrolls must be reachable by keyboard. */
