@@ -35,17 +35,17 @@ def apply(weight: Tensor, kept: Tensor, *, bits: int = 1, granularity: str = "ch
         The code with grid "codebook": bit bits - i of a code is set where r_i >= 0.
     """
     columns = columns_per_scale(weight, granularity, weight.shape[1])
-    residual = to_blocks(weight, granularity, columns).clone()
+    residual = to_blocks(weight, granularity, columns) + 0.0  # a copy in which -0.0 is +0.0, as sign(0) = +1 asks
     counted = to_blocks(kept, granularity, columns)
-    kept_weights = counted.sum(dim=2, keepdim=True).clamp(min=1)
+    kept_weights = counted.count_nonzero(dim=2)[:, :, None].clamp(min=1)
+    counted = counted.float()
     codes = torch.zeros_like(residual, dtype=torch.uint8)
     levels = residual.new_zeros(residual.shape[0], 1)
     for _ in range(bits):
-        total = (residual.abs() * counted).sum(dim=2, keepdim=True, dtype=torch.float64)
+        total = residual.abs().mul_(counted).sum(dim=2, keepdim=True, dtype=torch.float64)
         alpha = (total / kept_weights).float()
-        positive = residual >= 0
-        codes = 2 * codes + positive
-        residual -= torch.where(positive, alpha, -alpha)
+        codes.mul_(2).add_(residual >= 0)
+        residual -= torch.copysign(alpha, residual)
         alpha = alpha[:, :, 0]
         levels = torch.stack([levels - alpha, levels + alpha], dim=2).flatten(1)
     return Code(

@@ -43,20 +43,24 @@ class Code:
         """The matrix that the codes stand for, float32 [channels, n]."""
         level = self._levels()
         if self.zero_point is not None:
-            level = level - self._spread(self.zero_point.to(torch.float32))
-        return level if self.scale is None else level * self._spread(self.scale)
+            level -= self._spread(self.zero_point.to(torch.float32))
+        return level if self.scale is None else level.mul_(self._spread(self.scale))
 
     def _levels(self) -> Tensor:
+        """What the codes stand for before scaling: a new tensor, float32 [channels, n]."""
         if self.grid == "integer":
-            return self.codes.to(torch.float32) + self.offset
+            return self.codes.to(torch.float32).add_(self.offset)
         if self.grid == "power-of-two":
             table = power_of_two_levels(self.bits).to(self.codes.device)
-            return table[self.codes.long()]
+            return table.index_select(0, self.codes.flatten().int()).view_as(self.codes)
         assert self.codebook is not None
         rows = self.codebook.expand(self.codes.shape[0], -1)
         return torch.gather(rows, 1, self.codes.long())
 
     def _spread(self, per_group: Tensor) -> Tensor:
+        """One number a group as one number a column, or a single column where all columns share it."""
+        if per_group.shape[1] == 1:
+            return per_group
         columns = self.codes.shape[1]
         return per_group.repeat_interleave(self.group_size, dim=1)[:, :columns]
 

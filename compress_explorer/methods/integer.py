@@ -53,7 +53,7 @@ def apply(
     """
     columns = columns_per_scale(weight, granularity, group_size)
     blocks = to_blocks(weight, granularity, columns)
-    low, high = torch.aminmax(blocks, dim=2)
+    low, high = blocks.amin(dim=2), blocks.amax(dim=2)
     grid = _grid(low, high, bits, scheme)
     numbers = (blocks / grid.scale[:, :, None]).round_()
     if grid.zero_point is not None:

@@ -48,9 +48,9 @@ def apply(
     top = _largest_exponent(blocks)[:, :, None]
     steps_down = (top - _nearest_exponent(mantissa, exponent)).clamp_(0, exponents - 1)
     # |w| >= 2^e_min / 2 is exponent >= e_min.
-    zero = (mantissa == 0) | (exponent <= top - exponents)
+    nonzero = (exponent > top - exponents).logical_and_(mantissa > 0)
     negative = (blocks < 0).to(torch.uint8)
-    codes = steps_down.to(torch.uint8).add_(1).add_(negative, alpha=exponents).masked_fill_(zero, 0)
+    codes = steps_down.to(torch.uint8).add_(1).add_(negative, alpha=exponents).mul_(nonzero)
     return Code(
         codes=from_blocks(codes, weight.shape),
         bits=bits,

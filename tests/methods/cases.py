@@ -43,6 +43,12 @@ WEIGHTS: dict[str, Tensor] = {
 """Edge cases by name, float32 [channels, n]."""
 
 
+def present(table: Tensor | None) -> Tensor:
+    """A scale, zero point or codebook that a code must have."""
+    assert table is not None
+    return table
+
+
 def all_kept(weight: Tensor) -> Tensor:
     """The mask of a tensor that nothing has pruned."""
     return torch.ones_like(weight, dtype=torch.bool)

@@ -11,13 +11,14 @@ from compress_explorer.methods import binary, integer, magnitude, magnitude_glob
 from compress_explorer.methods.catalogue import METHODS
 from compress_explorer.methods.scalar_map import ScalarMap, nearest_level_map
 from compress_explorer.methods.weight_index import WeightIndex
+from compress_explorer.spec.method import Method
 from tests.methods.cases import WEIGHTS, all_kept, half_kept, normal
 
 WIDTH = 2.0**-7
 SPARSITIES = [0.0, 0.05, 0.3, 0.5, 0.77, 0.9, 0.99, 1.0]
 LAYERS = [normal(30, 41), 0.1 * normal(50, 20, seed=1), 0.5 * normal(10, 3, seed=2)]
 
-TENSOR_SETTINGS = [
+TENSOR_SETTINGS: list[tuple[Method, dict[str, Any]]] = [
     *[(integer.METHOD, {"bits": bits, "scheme": s}) for bits in range(1, 9) for s in ("symmetric", "affine")],
     *[(power_of_two.METHOD, {"bits": bits}) for bits in range(2, 9)],
     (binary.METHOD, {"bits": 1, "granularity": "tensor"}),
@@ -29,8 +30,9 @@ quantizers = pytest.mark.parametrize(
 )
 
 
-def preview_of(method: Any, weight: Tensor, values: dict[str, Any]) -> tuple[WeightIndex, ScalarMap]:
+def preview_of(method: Method, weight: Tensor, values: dict[str, Any]) -> tuple[WeightIndex, ScalarMap]:
     index = WeightIndex.build(weight)
+    assert method.preview is not None
     (entry,) = method.preview([index], **values)
     return index, entry
 

@@ -58,7 +58,7 @@ def test_global_magnitude_drops_the_same_weights_as_torch(sparsity):
     )
     masks = magnitude_global.apply(weights, [all_kept(weight) for weight in weights], sparsity=sparsity)
     for mask, layer in zip(masks, layers, strict=True):
-        assert torch.equal(mask, layer.weight_mask.bool())
+        assert torch.equal(mask, layer.get_buffer("weight_mask").bool())
 
 
 @pytest.mark.parametrize("sparsity", SPARSITIES)

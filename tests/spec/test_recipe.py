@@ -52,9 +52,9 @@ def test_replace_changes_some_values_and_keeps_the_rest():
 
 def test_steps_and_recipes_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        PRUNE.method = "random"
+        PRUNE.method = "random"  # type: ignore[misc]
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Recipe().steps = (PRUNE,)
+        Recipe().steps = (PRUNE,)  # type: ignore[misc]
 
 
 def test_a_recipe_takes_a_step_or_several():
