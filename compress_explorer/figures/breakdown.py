@@ -46,8 +46,8 @@ def _figure() -> go.Figure:
         "xaxis": {
             "range": [0, 100],
             "domain": [0, 0.6],
-            "tickvals": [0, 50, 100],
-            "ticktext": ["0", "50", "100 %"],
+            "tickvals": [0, 100],
+            "ticktext": ["0", "100 %"],
             "zeroline": False,
             "automargin": False,
         },

@@ -17,7 +17,7 @@ Scale = Literal["linear", "log"]
 _ROUND = [digit * 10.0**power for power in range(-3, 7) for digit in (1, 2, 5)]
 """Where a logarithmic size axis has ticks, however far it reaches."""
 
-_NOWHERE = {"size_linear": -1e9, "size_log": 1e-9, "accuracy": -1e9}
+_NOWHERE = -1e9
 """Where the pointer is drawn while its place is not known: outside of every axis."""
 
 _BAND, _BASELINE_LINE, _CURVE, _BASELINE = range(4)
@@ -38,7 +38,7 @@ def panel(sweep: Sweep, label: str) -> Panel:
 def _figure(sweep: Sweep, label: str, scale: Scale) -> go.Figure:
     """The four traces and the pointer, empty. The second x axis runs from 0 to 1 over the figure's width."""
     unit, _ = text.unit_of_bytes(sweep.baseline_file)
-    point = f"%{{x:,.1f}} {unit}<br>%{{y:.2f}} %"
+    point = f"%{{customdata:,.1f}} {unit}<br>%{{y:.2f}} %"
     parameter = text.escape(label).replace("%", "%%")
     traces = [
         go.Scatter(mode="lines", line={"width": 0}, fill="toself", fillcolor=translucent(AFTER, 0.2), hoverinfo="skip"),
@@ -68,23 +68,23 @@ def _figure(sweep: Sweep, label: str, scale: Scale) -> go.Figure:
             cliponaxis=False,
         ),
     ]
-    axis: dict[str, Any] = {"title": {"text": f"file size ({unit})"}, "type": scale, "range": [0, 1], "zeroline": False}
+    axis: dict[str, Any] = {"title": {"text": f"file size ({unit})"}, "range": [0, 1], "zeroline": False}
     if scale == "log":
-        axis |= {"tickvals": _ROUND, "ticktext": [f"{value:,.6g}" for value in _ROUND]}
+        # A linear axis of exponents: on a logarithmic one plotly draws shapes of fixed size out of place.
+        axis |= {"tickvals": np.log10(_ROUND).tolist(), "ticktext": [f"{value:,.6g}" for value in _ROUND]}
     layout = {
         "xaxis": axis,
         "yaxis": {"title": {"text": "accuracy (%)"}, "range": [0, 100], "nticks": 6, "zeroline": False},
         "xaxis2": {"overlaying": "x", "range": [0, 1], "visible": False, "fixedrange": True},
-        "shapes": _pointer(scale),
+        "shapes": _pointer(),
     }
     return new_figure(traces, layout)
 
 
-def _pointer(scale: Scale) -> list[dict[str, Any]]:
+def _pointer() -> list[dict[str, Any]]:
     """The line and the disc that say "you are here". Shapes: plotly moves them without drawing the curve again."""
-    size, accuracy = _NOWHERE[f"size_{scale}"], _NOWHERE["accuracy"]
-    line = {"x0": size, "x1": size, "y0": 0, "y1": 1, "yref": "paper", "layer": "below"}
-    disc = {"xsizemode": "pixel", "ysizemode": "pixel", "xanchor": size, "yanchor": accuracy}
+    line = {"x0": _NOWHERE, "x1": _NOWHERE, "y0": 0, "y1": 1, "yref": "paper", "layer": "below"}
+    disc = {"xsizemode": "pixel", "ysizemode": "pixel", "xanchor": _NOWHERE, "yanchor": _NOWHERE}
     corners = {"x0": -9, "x1": 9, "y0": -9, "y1": 9}
     return [
         {"type": "line", "line": {"color": NEUTRAL, "width": 1.5, "dash": "dot"}, **line},
@@ -95,16 +95,18 @@ def _pointer(scale: Scale) -> list[dict[str, Any]]:
 def _bindings(scale: Scale) -> tuple[Binding, ...]:
     """What fills the traces of `_figure`."""
     return (
-        Binding(("data", _BAND, "x"), "band_sizes", "whole"),
+        Binding(("data", _BAND, "x"), f"band_{scale}", "whole"),
         Binding(("data", _BAND, "y"), "band", "whole"),
         Binding(("data", _BASELINE_LINE, "y"), "baseline_line", "whole"),
-        Binding(("layout", "shapes", _HERE_LINE, "x0"), f"here_size_{scale}", "scalar"),
-        Binding(("layout", "shapes", _HERE_LINE, "x1"), f"here_size_{scale}", "scalar"),
-        Binding(("data", _CURVE, "x"), "sizes", "whole"),
+        Binding(("layout", "shapes", _HERE_LINE, "x0"), f"here_{scale}", "scalar"),
+        Binding(("layout", "shapes", _HERE_LINE, "x1"), f"here_{scale}", "scalar"),
+        Binding(("data", _CURVE, "x"), f"sizes_{scale}", "whole"),
+        Binding(("data", _CURVE, "customdata"), "sizes_linear", "whole"),
         Binding(("data", _CURVE, "y"), "accuracies", "whole"),
-        Binding(("data", _BASELINE, "x"), "baseline_size", "whole"),
+        Binding(("data", _BASELINE, "x"), f"baseline_size_{scale}", "whole"),
+        Binding(("data", _BASELINE, "customdata"), "baseline_size_linear", "whole"),
         Binding(("data", _BASELINE, "y"), "baseline_accuracy", "whole"),
-        Binding(("layout", "shapes", _HERE, "xanchor"), f"here_size_{scale}", "scalar"),
+        Binding(("layout", "shapes", _HERE, "xanchor"), f"here_{scale}", "scalar"),
         Binding(("layout", "shapes", _HERE, "yanchor"), "here_accuracy", "scalar"),
         Binding(("layout", "xaxis", "range"), f"size_range_{scale}", "whole"),
         Binding(("layout", "yaxis", "range"), "accuracy_range", "whole"),
@@ -114,7 +116,7 @@ def _bindings(scale: Scale) -> tuple[Binding, ...]:
 def wholes(sweep: Sweep) -> dict[str, np.ndarray]:
     """Every array of the figure: sizes [F] in the axis's unit, accuracies [F] in per cent, and what follows from them.
 
-    A point that was not measured yet is NaN, for the pointer outside of the axes.
+    A point that was not measured yet is NaN, for the pointer outside of the axes. Arrays named `_log` hold exponents.
     """
     _, unit = text.unit_of_bytes(sweep.baseline_file)
     sizes = np.array([math.nan if frame is None else frame.file for frame in sweep.frames]) / unit
@@ -125,21 +127,29 @@ def wholes(sweep: Sweep) -> dict[str, np.ndarray]:
     accuracies, lows, highs = 100 * np.array(triples).reshape(-1, 3).T
     baseline = math.nan if sweep.baseline is None else 100 * sweep.baseline.value
     baseline_size = sweep.baseline_file / unit
-    band_sizes, band = _band(sizes, lows, highs)
+    outline, band = _band(sizes, lows, highs)
     return {
-        "sizes": sizes,
+        **_scaled("sizes", sizes),
+        **_scaled("band", outline),
+        **_scaled("baseline_size", np.array([baseline_size])),
+        **{f"here_{scale}": np.nan_to_num(array, nan=_NOWHERE) for scale, array in _scales(sizes).items()},
+        "here_accuracy": np.nan_to_num(accuracies, nan=_NOWHERE),
         "accuracies": accuracies,
-        "here_size_linear": np.nan_to_num(sizes, nan=_NOWHERE["size_linear"]),
-        "here_size_log": np.nan_to_num(sizes, nan=_NOWHERE["size_log"]),
-        "here_accuracy": np.nan_to_num(accuracies, nan=_NOWHERE["accuracy"]),
-        "band_sizes": band_sizes,
         "band": band,
-        "baseline_size": np.array([baseline_size]),
         "baseline_accuracy": np.array([baseline]),
         "baseline_line": np.array([baseline, baseline]),
         **_size_ranges(np.append(sizes, baseline_size)),
         "accuracy_range": _accuracy_range(np.concatenate([lows, highs, [baseline]])),
     }
+
+
+def _scales(sizes: np.ndarray) -> dict[Scale, np.ndarray]:
+    return {"linear": sizes, "log": np.log10(sizes)}
+
+
+def _scaled(name: str, sizes: np.ndarray) -> dict[str, np.ndarray]:
+    """Sizes as the linear and the logarithmic axis show them."""
+    return {f"{name}_{scale}": array for scale, array in _scales(sizes).items()}
 
 
 def rows(sweep: Sweep, index: int) -> dict[str, np.ndarray]:  # noqa: ARG001 - every figure module has the same face

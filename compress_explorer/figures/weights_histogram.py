@@ -19,7 +19,11 @@ Scale = Literal["linear", "log"]
 FLOOR = 1e-9
 """Where an empty bin is drawn: far below every logarithmic axis, too little to see or to count on a linear one."""
 
-_BEFORE, _AFTER, _LEVELS, _THRESHOLD, _SPIKE, _ARROW, _ZEROS_LABEL, _THRESHOLD_LABEL = range(8)
+_NOWHERE = -1e9
+"""Where a mark is drawn while there is nothing to mark: outside of every axis."""
+
+_BEFORE, _AFTER, _LEVELS, _SPIKE = range(4)
+_LOWER, _UPPER, _ARROW, _ZEROS = range(4)
 
 
 def panel(sweep: Sweep, layer: str | None = None) -> Panel:
@@ -32,9 +36,8 @@ def panel(sweep: Sweep, layer: str | None = None) -> Panel:
 
 
 def _figure(scale: Scale) -> go.Figure:
-    """The eight traces, empty. The second y axis runs from 0 to 1 over the figure's height."""
+    """The four traces and the marks, empty. The second y axis runs from 0 to 1 over the figure's height."""
     count = "from %{x:.4~g}: %{y:,.0f} weights"
-    label = {"x": [0], "y": [None], "yaxis": "y2", "mode": "text", "hoverinfo": "skip", "cliponaxis": False}
     traces = [
         go.Scatter(name="before", hovertemplate=f"before, {count}<extra></extra>", **_area(BEFORE, 0.45, 1)),
         go.Scatter(name="after", hovertemplate=f"after, {count}<extra></extra>", **_area(AFTER, 0.8, 2)),
@@ -47,14 +50,6 @@ def _figure(scale: Scale) -> go.Figure:
             cliponaxis=False,
         ),
         go.Scatter(
-            name="threshold",
-            yaxis="y2",
-            y=[0, 0.88, None, 0, 0.88],
-            mode="lines",
-            line={"color": NEUTRAL, "width": 1.5, "dash": "dash"},
-            hoverinfo="skip",
-        ),
-        go.Scatter(
             name="zeros",
             x=[0, 0],
             y=[FLOOR, FLOOR],
@@ -62,17 +57,6 @@ def _figure(scale: Scale) -> go.Figure:
             line={"color": AFTER, "width": 5},
             hovertemplate="%{y:,.0f} weights are exactly 0<extra></extra>",
         ),
-        go.Scatter(
-            x=[0],
-            y=[None],
-            yaxis="y2",
-            mode="markers",
-            marker={"symbol": "triangle-up", "size": 13, "color": AFTER},
-            hoverinfo="skip",
-            cliponaxis=False,
-        ),
-        go.Scatter(**label, text=[""], textposition="middle left", textfont={"color": AFTER}),
-        go.Scatter(**label, text=[""], textposition="middle right"),
     ]
     layout: dict[str, Any] = {
         "xaxis": {"title": {"text": "weight"}, "range": [-1, 1], "showgrid": False, "zeroline": False},
@@ -81,13 +65,51 @@ def _figure(scale: Scale) -> go.Figure:
             "type": scale,
             "range": [0, 1],
             "nticks": 6,
+            "tickformat": "~s",
             "zeroline": False,
         },
         "yaxis2": {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
+        "shapes": _marks(),
     }
     if scale == "log":
         layout["yaxis"] |= {"dtick": 1}
     return new_figure(traces, layout)
+
+
+def _marks() -> list[dict[str, Any]]:
+    """The threshold on both sides, the arrow of a spike that leaves the figure, and the words beside them.
+
+    Shapes: plotly moves them at a fraction of the time that traces take.
+    """
+    threshold = {"type": "line", "x0": _NOWHERE, "x1": _NOWHERE, "y0": 0, "y1": 0.88, "yref": "paper"}
+    dashed = {"color": NEUTRAL, "width": 1.5, "dash": "dash"}
+    words = {"text": "", "textangle": 0, "padding": 6}
+    right_of_line = {**words, "textposition": "end", "xanchor": "left", "yanchor": "top"}
+    left_of_spike = {**words, "textposition": "middle", "xanchor": "right", "yanchor": "middle", "padding": 10}
+    pixels = {"xsizemode": "pixel", "ysizemode": "pixel", "yref": "paper"}
+    return [
+        {**threshold, "line": dashed},
+        {**threshold, "line": dashed, "label": right_of_line},
+        {
+            "type": "path",
+            "path": "M -8,-13 L 8,-13 L 0,0 Z",
+            "xanchor": _NOWHERE,
+            "yanchor": 1,
+            "fillcolor": AFTER,
+            "line": {"width": 0},
+            **pixels,
+        },
+        {
+            "type": "line",
+            "x0": 0,
+            "x1": 0,
+            "y0": 0.9,
+            "y1": 0.98,
+            "yref": "paper",
+            "line": {"width": 0},
+            "label": {**left_of_spike, "font": {"color": AFTER}},
+        },
+    ]
 
 
 def _area(colour: str, opacity: float, width: float) -> dict[str, Any]:
@@ -109,14 +131,14 @@ def _bindings(scale: Scale) -> tuple[Binding, ...]:
         Binding(("data", _AFTER, "y"), "after", "row", FLOOR),
         Binding(("data", _LEVELS, "x"), "levels", "row"),
         Binding(("data", _LEVELS, "y"), "levels_y", "row"),
-        Binding(("data", _THRESHOLD, "x"), "threshold", "row"),
         Binding(("data", _SPIKE, "y", 1), "zeros", "scalar", FLOOR),
-        Binding(("data", _ARROW, "y", 0), f"arrow_{scale}", "scalar"),
-        Binding(("data", _ZEROS_LABEL, "y", 0), "zeros_label", "scalar"),
-        Binding(("data", _ZEROS_LABEL, "text", 0), "zero_count", "text"),
-        Binding(("data", _THRESHOLD_LABEL, "x", 0), "threshold_label", "scalar"),
-        Binding(("data", _THRESHOLD_LABEL, "y", 0), "label_height", "scalar"),
-        Binding(("data", _THRESHOLD_LABEL, "text", 0), "threshold_text", "text"),
+        Binding(("layout", "shapes", _LOWER, "x0"), "threshold_below", "scalar"),
+        Binding(("layout", "shapes", _LOWER, "x1"), "threshold_below", "scalar"),
+        Binding(("layout", "shapes", _UPPER, "x0"), "threshold", "scalar"),
+        Binding(("layout", "shapes", _UPPER, "x1"), "threshold", "scalar"),
+        Binding(("layout", "shapes", _UPPER, "label", "text"), "threshold_text", "text"),
+        Binding(("layout", "shapes", _ARROW, "xanchor"), f"arrow_{scale}", "scalar"),
+        Binding(("layout", "shapes", _ZEROS, "label", "text"), "zero_count", "text"),
         Binding(("layout", "xaxis", "range"), "weight_range", "whole"),
         Binding(("layout", "yaxis", "range"), f"count_range_{scale}", "row"),
     )
@@ -142,18 +164,16 @@ def rows(sweep: Sweep, index: int) -> dict[str, np.ndarray]:
         return {}
     histogram = frame.histogram
     top = 1.22 * max(*histogram.before, *histogram.after, 1)
-    threshold = math.nan if histogram.threshold is None else histogram.threshold
+    threshold = histogram.threshold
     return {
         "after": _steps(histogram.after),
         "levels": np.array(histogram.levels),
         "levels_y": np.full(len(histogram.levels), 0.012),
-        "threshold": np.array([-threshold, -threshold, math.nan, threshold, threshold]),
+        "threshold": np.array(_NOWHERE if threshold is None else threshold),
+        "threshold_below": np.array(_NOWHERE if threshold is None else -threshold),
         "zeros": np.array(histogram.zeros_after),
-        "arrow_linear": np.array(0.99 if histogram.zeros_after > top else math.nan),
-        "arrow_log": np.array(math.nan),
-        "zeros_label": np.array(0.94 if histogram.zeros_after else math.nan),
-        "threshold_label": np.array(threshold),
-        "label_height": np.array(0.82),
+        "arrow_linear": np.array(0 if histogram.zeros_after > top else _NOWHERE),
+        "arrow_log": np.array(_NOWHERE),
         "count_range_linear": np.array([0, top]),
         "count_range_log": np.array(_log_range(frame)),
     }
@@ -164,10 +184,10 @@ def texts(sweep: Sweep, index: int) -> dict[str, str]:
     frame = sweep.frames[index]
     if frame is None:
         return {"zero_count": "", "threshold_text": ""}
-    threshold = frame.histogram.threshold
+    zeros, threshold = frame.histogram.zeros_after, frame.histogram.threshold
     return {
-        "zero_count": f"{frame.histogram.zeros_after:,} zeros  ",
-        "threshold_text": "" if threshold is None else f" |w| < {threshold:.3g}",
+        "zero_count": f"{zeros:,} zeros" if zeros else "",
+        "threshold_text": "" if threshold is None else f"|w| ≤ {threshold:.3g}",
     }
 
 

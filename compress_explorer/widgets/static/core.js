@@ -36,6 +36,7 @@ export function mount(el, state, { plotly: loading, send }) {
 
   const panels = new Map();
   const dirty = new Set();
+  const waiting = [...LATER];
   let plotly = null;
   let film = decodeFilm(state.film);
   let drawnFrame = -1;
@@ -139,8 +140,11 @@ export function mount(el, state, { plotly: loading, send }) {
       scheduleLater(); // a newer value goes first
       return;
     }
-    const name = LATER.find((later) => dirty.has(later));
-    if (name) guard(() => drawPanels([name], frameNow()));
+    const name = waiting.find((later) => dirty.has(later));
+    if (name) {
+      waiting.push(...waiting.splice(waiting.indexOf(name), 1)); // the next time it is the other's turn
+      guard(() => drawPanels([name], frameNow()));
+    }
     if (LATER.some((later) => dirty.has(later))) scheduleLater();
     else waitingSince = 0;
   }

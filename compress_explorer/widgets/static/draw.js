@@ -61,6 +61,10 @@ function moveTraces(plotly, plot, data, changed) {
     if (!attributes.has(trace)) attributes.set(trace, {});
     attributes.get(trace)[attribute] = data[trace][attribute];
   }
+  // Plotly takes bars off the page that are not moved with the others.
+  if ([...attributes.keys()].some((trace) => data[trace].type === "bar")) {
+    data.forEach(({ type }, trace) => { if (type === "bar" && !attributes.has(trace)) attributes.set(trace, {}); });
+  }
   const frame = { data: [...attributes.values()], traces: [...attributes.keys()] };
   return new Promise((resolve) => {
     // Plotly says so just before it draws, in one go. Its own promise waits for another animation frame, and fails
