@@ -4,16 +4,16 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
 from compress_explorer.engine.compress import CompressedModel
 from compress_explorer.engine.statistics import mean_interval, paired_interval
-from compress_explorer.engine.task import Split, Task, accuracy, check_labels
-from compress_explorer.spec.errors import DataError
+from compress_explorer.engine.task import Split, Task, accuracy, are_class_indices, check_labels, check_task
+from compress_explorer.spec.errors import DataError, ModelError, ParameterError
 from compress_explorer.spec.evaluation import Evaluation
+from compress_explorer.spec.parameter import plain
 
 FIRST_BATCH = 256
 LARGEST_BATCH = 2048
@@ -44,25 +44,6 @@ NOTHING = Scores(torch.empty(0), torch.empty(0, dtype=torch.int64))
 """No sample measured yet."""
 
 
-@lru_cache(maxsize=32)
-def sample_order(split: Split) -> Tensor:
-    """A fixed order of a split's samples, int64 [n], of which every prefix holds the classes in their shares.
-
-    The same for every setting, so that two settings are always compared on the same samples. Targets that are not
-    class indices are shuffled plainly.
-    """
-    generator = torch.Generator().manual_seed(0)
-    shuffled = torch.randperm(len(split), generator=generator)
-    targets = split.targets
-    if targets.ndim != 1 or targets.is_floating_point() or targets.is_complex():
-        return shuffled
-    labels = targets.cpu()[shuffled]
-    by_class = torch.argsort(labels, stable=True)
-    counts = torch.unique(labels, return_counts=True)[1]
-    rank = torch.cat([(torch.arange(int(count)) + 0.5) / int(count) for count in counts])
-    return shuffled[by_class[torch.argsort(rank, stable=True)]]
-
-
 def measure(
     model: nn.Module,
     task: Task,
@@ -87,13 +68,24 @@ def measure(
     """
     samples = task.split(split)
     total = len(samples) if until is None else min(until, len(samples))
-    order = sample_order(samples)
-    done, batch = known, max(FIRST_BATCH, min(len(known), LARGEST_BATCH))
+    done = known
     while len(done) < total and not stop():
-        chosen = order[len(done) : min(total, len(done) + batch)]
+        chosen = samples.order[len(done) : min(total, _batch_end(len(done)))]
         done = _joined(done, _batch_scores(model, task, samples, chosen))
-        batch = min(2 * batch, LARGEST_BATCH)
         yield done
+
+
+def _batch_end(start: int) -> int:
+    """Where the batch ends that begins with sample `start`: at 256, 512, 1024, 2048, and then every 2048.
+
+    The bounds do not depend on where measuring was interrupted: the last bits of a float sum, and with them a
+    prediction now and then, depend on the size of the batch.
+    """
+    if start < FIRST_BATCH:
+        return FIRST_BATCH
+    if start < LARGEST_BATCH:
+        return 1 << start.bit_length()
+    return (start // LARGEST_BATCH + 1) * LARGEST_BATCH
 
 
 def _joined(first: Scores, second: Scores) -> Scores:
@@ -106,27 +98,51 @@ def _joined(first: Scores, second: Scores) -> Scores:
 def _batch_scores(model: nn.Module, task: Task, samples: Split, chosen: Tensor) -> Scores:
     device = _device(model)
     inputs, targets = samples.inputs[chosen].to(device), samples.targets[chosen].to(device)
-    with torch.inference_mode():
+    # Not inference_mode: what a model keeps from its forward pass could never be trained with again.
+    with torch.no_grad():
         outputs = _forward(model, inputs)
-        scores = task.metric(outputs, targets)
-    if not isinstance(scores, Tensor) or scores.shape != (len(chosen),):
-        shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-        raise DataError(f"The metric must return one score per sample, shape ({len(chosen)},), not {shape}.")
-    logits = isinstance(outputs, Tensor) and outputs.ndim == 2
-    return Scores(scores.to("cpu", torch.float32), outputs.argmax(dim=1).cpu() if logits else None)
+        scores = _score(task, outputs, targets)
+    logits = isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] > 1
+    comparable = logits and are_class_indices(targets)
+    return Scores(scores, outputs.argmax(dim=1).cpu() if comparable else None)
 
 
 def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
     try:
         outputs: Tensor = model(inputs)
-    except (RuntimeError, TypeError, IndexError, ValueError) as error:
+    except Exception as error:
         expected = next((f"{p.dtype}".removeprefix("torch.") for p in model.parameters()), "float32")
         raise DataError(
             f"The model cannot take inputs of shape {tuple(inputs.shape)} and dtype "
-            f"{str(inputs.dtype).removeprefix('torch.')}: {error}. Its weights are {expected}; check that the data "
-            "have the shape and dtype that the model was trained on."
+            f"{str(inputs.dtype).removeprefix('torch.')}: {type(error).__name__}: {error}. Its weights are {expected}; "
+            "check that the data have the shape and dtype that the model was trained on."
         ) from error
     return outputs
+
+
+def _score(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
+    """The metric of a batch, float32 [n] on the CPU."""
+    name = getattr(task.metric, "__name__", type(task.metric).__name__)
+    try:
+        scores = task.metric(outputs, targets)
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"The metric {name} raised {type(error).__name__}: {error}. It is called with the model's outputs and the "
+            f"targets {tuple(targets.shape)} of a batch, and must return one score per sample."
+        ) from error
+    if not isinstance(scores, Tensor) or scores.shape != (len(targets),):
+        shape = f"shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else f"a {type(scores).__name__}"
+        raise DataError(f"The metric {name} must return one score per sample, shape ({len(targets)},), not {shape}.")
+    scores = scores.detach().to("cpu", torch.float32)
+    if not bool(torch.isfinite(scores).all()):
+        count = int((~torch.isfinite(scores)).sum())
+        raise DataError(
+            f"The metric {name} gave NaN or infinite scores for {count} of {len(targets)} samples. "
+            "Make it finite, e.g. with torch.nan_to_num or a clamp."
+        )
+    return scores
 
 
 def summarize(scores: Scores, baseline: Scores | None, total: int, split: str) -> Evaluation:
@@ -164,11 +180,14 @@ def check_fit(model: nn.Module, task: Task) -> None:
         DataError: when the inputs, the labels or the metric do not fit the model.
     """
     with _evaluation_mode(model):
-        first = sample_order(task.test)[:4]
+        first = task.test.order[:4]
         _batch_scores(model, task, task.test, first)
-        outputs = _forward(model, task.test.inputs[first].to(_device(model)))
+        if task.metric is not accuracy:
+            return
+        with torch.no_grad():
+            outputs = _forward(model, task.test.inputs[first].to(_device(model)))
     for split in (task.test, task.validation):
-        if task.metric is accuracy and split is not None:
+        if split is not None:
             check_labels(split.targets, outputs.shape[1])
 
 
@@ -199,11 +218,18 @@ def evaluate(
         samples: use only the first so many samples of the fixed stratified order; None: all.
 
     Raises:
-        DataError: when the split does not exist or does not fit the model.
+        DataError: when the split does not exist or does not fit the model, or the metric fails on it.
+        ParameterError: when `samples` is no positive whole number.
     """
+    check_task(task)
+    samples = plain(samples)
+    if samples is not None and (isinstance(samples, bool) or not isinstance(samples, int) or samples < 1):
+        raise ParameterError(f"samples={samples!r} must be a whole number of 1 or more, or None for all of the split.")
     if isinstance(model, CompressedModel):
         baseline = model.baseline if baseline is None else baseline
         model = model.model
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"evaluate needs a torch.nn.Module or what compress returned, not {type(model).__name__}.")
     with _evaluation_mode(model):
         scores = scores_of(model, task, split, until=samples)
     paired = None

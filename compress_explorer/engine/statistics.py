@@ -28,7 +28,8 @@ def wilson(right: float, count: int, confidence: float = CONFIDENCE) -> Interval
     share = right / count
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return Interval(max(0.0, centre - half), min(1.0, centre + half), confidence)
+    # Where none or all are right one end is the share itself, but for rounding.
+    return Interval(max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)), confidence)
 
 
 def mean_interval(scores: Tensor, confidence: float = CONFIDENCE) -> Interval:
@@ -49,9 +50,7 @@ def mean_interval(scores: Tensor, confidence: float = CONFIDENCE) -> Interval:
 def paired_interval(differences: Tensor, confidence: float = CONFIDENCE) -> Interval:
     """The interval of the mean paired difference in the population.
 
-    With b samples gained and c lost of n: (b - c)/n with standard error sqrt(b + c - (b - c)^2/n)/n. Where no sample
-    differs that error is zero although the population's need not be; the half width is then the largest rate of
-    differing samples that n equal ones do not contradict, 1 - (1 - confidence)^(1/n), close to 3/n.
+    For differences of scores of 0 and 1 that of `difference_of_proportions`, else normal.
 
     Args:
         differences: score minus baseline's score on the same sample, [n] with n >= 1.
@@ -59,9 +58,29 @@ def paired_interval(differences: Tensor, confidence: float = CONFIDENCE) -> Inte
     """
     values = differences.to(torch.float64)
     count = len(values)
+    if bool(((values == 0) | (values.abs() == 1)).all()):
+        return difference_of_proportions(int((values > 0).sum()), int((values < 0).sum()), count, confidence)
     mean = float(values.mean())
-    if not bool(values.any()):
-        half = 1 - (1 - confidence) ** (1 / count)
-    else:
-        half = z_value(confidence) * float(values.std(correction=0)) / math.sqrt(count)
+    half = z_value(confidence) * float(values.std(correction=0)) / math.sqrt(count)
     return Interval(mean - half, mean + half, confidence)
+
+
+def difference_of_proportions(gained: int, lost: int, count: int, confidence: float = CONFIDENCE) -> Interval:
+    """The interval of the difference of two proportions on the same samples (Bonett & Price 2012).
+
+    With b samples gained and c lost of n the difference is (b - c)/n and its standard error
+    sqrt(b + c - (b - c)^2/n)/n. That normal interval is too narrow where few samples differ: it covers the truth in
+    88 % of cases, not 95 %, where five of 256 are lost on average, and has no width where none differs. One gain and
+    one loss more, of two samples more, mend that (J. Educ. Behav. Stat. 37(4), 479-488); where many differ they
+    hardly matter.
+
+    Args:
+        gained: samples that are right now and were wrong before.
+        lost: samples that are wrong now and were right before.
+        count: all samples, at least 1.
+        confidence: the two-sided confidence.
+    """
+    gained, lost, count = gained + 1, lost + 1, count + 2
+    centre = (gained - lost) / count
+    half = z_value(confidence) * math.sqrt(gained + lost - (gained - lost) ** 2 / count) / count
+    return Interval(centre - half, centre + half, confidence)

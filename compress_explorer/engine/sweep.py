@@ -7,7 +7,7 @@ from torch import nn
 
 from compress_explorer.engine.bench import WHOLE_MODEL, Bench
 from compress_explorer.engine.evaluate import scores_of, summarize
-from compress_explorer.engine.task import Task
+from compress_explorer.engine.task import Task, check_task
 from compress_explorer.spec.errors import ParameterError
 from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.recipe import Recipe, Step
@@ -20,7 +20,7 @@ def sweep(
     method: str,
     *,
     split: str = "test",
-    after: Recipe | None = None,
+    after: Recipe | Step | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     **values: Any,
 ) -> Sweep:
@@ -39,9 +39,10 @@ def sweep(
         ParameterError: when not exactly one parameter has several values, or one of them is not valid.
         CompressExplorerError: when the model, the data or the method is not valid.
     """
+    check_task(task)
     parameter, points, fixed = _varied(values)
     bench = Bench(model)
-    before = Recipe() if after is None else after
+    before = Recipe() if after is None else after if isinstance(after, Recipe) else Recipe(after)
     recipes = [
         bench.check(Recipe([*before.steps, Step(method, ("*",), **{**fixed, parameter: point})])) for point in points
     ]

@@ -33,8 +33,9 @@ class Evaluation:
         total: how many the split has; the value is exact for the split when all were used.
         split: "train", "validation" or "test".
         difference: mean of (score - baseline's score) on the same samples; None without a baseline.
-        difference_interval: the interval of that paired difference; None without a baseline.
-        flips: fraction of the samples on which the model's prediction differs from the baseline's; None without one.
+        difference_interval: where that paired difference lies in the population; None without a baseline.
+        flips: fraction of the samples on which the model's prediction differs from the baseline's; None without one,
+            or where outputs and targets are no logits and class indices.
     """
 
     value: float

@@ -2,12 +2,17 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from compress_explorer.spec.errors import ParameterError, nearest
 
 Value = float | int | str
 """What a parameter can hold."""
+
+
+def plain(value: Any) -> Any:
+    """A scalar of numpy or torch as the number of Python, which JSON and repr can write; all else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,7 @@ class Parameter:
         Raises:
             ParameterError: when it has the wrong type or lies outside the hard bounds.
         """
+        value = plain(value)
         if self.kind == "choice":
             return self._validate_choice(value)
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

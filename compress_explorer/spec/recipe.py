@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compress_explorer.spec.errors import FileFormatError, ParameterError
-from compress_explorer.spec.parameter import Value
+from compress_explorer.spec.parameter import Value, plain
 
 FORMAT_VERSION = 1
 
@@ -27,11 +27,13 @@ class Step:
 
     def __init__(self, method: str, /, layers: str | Iterable[str] = ("*",), **values: Value) -> None:
         """Makes a step, e.g. `Step("magnitude", sparsity=0.9)` or `Step("integer", layers="fc1.*", bits=4)`."""
-        patterns = (layers,) if isinstance(layers, str) else tuple(layers)
+        patterns = (layers,) if isinstance(layers, str) or not isinstance(layers, Iterable) else tuple(layers)
         if not patterns:
             raise ParameterError(f"Step {method!r} names no layers. Leave layers= out to treat them all.")
+        if not all(isinstance(pattern, str) for pattern in patterns):
+            raise ParameterError(f"layers={layers!r} must be patterns of tensor names, e.g. 'fc1.*'.")
         object.__setattr__(self, "method", method)
-        object.__setattr__(self, "values", tuple(sorted(values.items())))
+        object.__setattr__(self, "values", tuple(sorted((name, plain(value)) for name, value in values.items())))
         object.__setattr__(self, "layers", patterns)
 
     def replace(self, **values: Value) -> "Step":

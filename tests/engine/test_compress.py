@@ -4,6 +4,7 @@ import copy
 import threading
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -356,3 +357,17 @@ def test_a_recipe_that_is_not_valid_names_the_value_and_the_remedy(step, error, 
     assert isinstance(caught.value, CompressExplorerError)
     for part in parts:
         assert part in str(caught.value)
+
+
+def test_numbers_of_numpy_and_torch_are_numbers():
+    step = Step("integer", bits=np.int64(3), group_size=torch.tensor(64))  # type: ignore[arg-type]
+    assert step == Step("integer", bits=3, group_size=64)
+    assert Recipe.from_json(Recipe(step).to_json()) == Recipe(step)
+    compressed = compress(two_layers(), Step("magnitude", sparsity=np.float32(0.5)))  # type: ignore[arg-type]
+    assert dict(compressed.recipe.steps[0].values) == {"sparsity": 0.5}
+
+
+@pytest.mark.parametrize("layers", [0, [0], None])
+def test_layers_that_are_no_patterns(layers):
+    with pytest.raises(ParameterError, match=r"layers=.* must be patterns of tensor names, e\.g\. 'fc1\.\*'"):
+        Step("integer", layers=layers)
