@@ -77,6 +77,12 @@ def test_one_bit_by_hand():
     assert code.codes.tolist() == [[1, 0, 1], [1, 1, 0]]  # the sign of zero is +1
 
 
+def test_the_sign_of_negative_zero_is_positive_too():
+    code = quantize(torch.tensor([[-0.0, 0.0, -1.0, 1.0]]))
+    assert code.codes.tolist() == [[1, 1, 0, 1]]
+    assert code.decode().tolist() == [[0.5, 0.5, -0.5, 0.5]]
+
+
 def test_two_bits_by_hand():
     weight = torch.tensor([[4.0, -2.0, 1.0, -1.0]])  # alpha_1 = 2, residuals 2, 0, -1, 1, alpha_2 = 1
     code = quantize(weight, bits=2)

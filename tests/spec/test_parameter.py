@@ -3,7 +3,9 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,6 +80,23 @@ def test_allowed_values_come_back_in_their_proper_type(parameter, value, expecte
 
 
 @pytest.mark.parametrize(
+    ("parameter", "value", "expected"),
+    [
+        (SPARSITY, np.float64(0.25), 0.25),
+        (SPARSITY, torch.tensor(0.25), 0.25),
+        (BITS, np.int64(4), 4),
+        (BITS, torch.tensor(4), 4),
+        (SCHEME, np.str_("affine"), "affine"),
+    ],
+    ids=str,
+)
+def test_scalars_of_numpy_and_torch_become_plain(parameter, value, expected):
+    result = parameter.validate(value)
+    assert result == expected
+    assert type(result) is type(expected)
+
+
+@pytest.mark.parametrize(
     ("parameter", "value", "message"),
     [
         (SPARSITY, -0.01, r"sparsity=-0.01 is out of bounds. Allowed: 0 to 1."),
@@ -88,6 +107,8 @@ def test_allowed_values_come_back_in_their_proper_type(parameter, value, expecte
         (SPARSITY, None, r"sparsity must be a number, not None"),
         (SPARSITY, True, r"sparsity must be a number, not True"),
         (SPARSITY, [0.5], r"sparsity must be a number"),
+        (SPARSITY, np.array([0.5]), r"sparsity must be a number"),
+        (SPARSITY, np.bool_(True), r"sparsity must be a number, not True"),
         (BITS, 9, r"bits=9 is out of bounds. Allowed: 1 to 8."),
         (BITS, 0, r"bits=0 is out of bounds. Allowed: 1 to 8."),
         (BITS, 2.5, r"bits must be a whole number, not 2.5. Allowed: 1 to 8."),

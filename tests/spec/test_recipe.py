@@ -4,7 +4,9 @@ import dataclasses
 import json
 from keyword import iskeyword
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +43,19 @@ def test_one_layer_pattern_is_a_tuple_of_one():
 def test_a_step_needs_layers():
     with pytest.raises(ParameterError, match="'integer' names no layers"):
         Step("integer", layers=[])
+
+
+@pytest.mark.parametrize("layers", [3, None, [3], ["fc1.*", None]], ids=repr)
+def test_layers_are_patterns_of_names(layers):
+    with pytest.raises(ParameterError, match="must be patterns of tensor names"):
+        Step("integer", layers=layers)
+
+
+def test_scalars_of_numpy_and_torch_are_kept_as_plain_numbers():
+    step = Step("integer", bits=np.int64(4), seed=torch.tensor(3))  # type: ignore[arg-type]
+    assert step == Step("integer", bits=4, seed=3)
+    assert repr(step) == "Step('integer', bits=4, seed=3)"
+    assert Recipe.from_json(Recipe(step).to_json()) == Recipe(step)
 
 
 def test_replace_changes_some_values_and_keeps_the_rest():
