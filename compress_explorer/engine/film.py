@@ -13,13 +13,20 @@ from compress_explorer.spec.sweep import Frame, Sweep
 
 
 class Film:
-    """What is known of a setting's family: one entry a slider position. Used by one thread only."""
+    """What is known of a setting's family: one entry a slider position. Used by one thread only.
+
+    Attributes:
+        values: the parameter's values, one a position.
+        evaluations: the best measurement of each position so far.
+        untold: positions that changed since they were told to whoever shows the film; emptied by who tells.
+    """
 
     def __init__(self, bench: Bench, measurements: Measurements, setting: Setting, baseline_file: int) -> None:
         """Previews every position that the index can tell, and counts the setting's own exactly."""
         self._bench, self._measurements, self._setting = bench, measurements, setting
         self._baseline_file = baseline_file
         self._baseline: Evaluation | None = None
+        self.untold: set[int] = set()
         self.values = positions(setting.declaration.positions(), setting.value)
         maps = [preview_maps(bench, self.recipe(index)) for index in range(len(self.values))]
         self._view: View = bench.view(setting.layer, max(map(largest_level, maps)))
@@ -43,19 +50,30 @@ class Film:
 
     def settle(self, index: int) -> None:
         """Makes the frame of a position exact."""
-        frame = self._frames[index]
-        if frame is None or not frame.exact:
+        if not self.is_settled(index):
+            self.untold.add(index)
             self._frames[index] = self._bench.frame(self.recipe(index), self.values[index], self._view)
 
     def has_frame(self, index: int) -> bool:
         """Whether the position can be shown, by a preview or exactly."""
         return self._frames[index] is not None
 
+    def is_settled(self, index: int) -> bool:
+        """Whether the frame of a position is exact."""
+        frame = self._frames[index]
+        return frame is not None and frame.exact
+
+    def is_measured(self, index: int) -> bool:
+        """Whether the evaluation of a position is exact."""
+        evaluation = self.evaluations[index]
+        return evaluation is not None and evaluation.exact
+
     def measure(self, index: int, until: int | None, stop: Callable[[], bool], news: Callable[[], None]) -> None:
         """Measures the accuracy of a position on `until` samples (None: all), calling `news` after each batch."""
         split = self._setting.split
         for evaluation in self._measurements.evaluate(self.recipe(index), split, until, stop):
             self.evaluations[index] = evaluation
+            self.untold.add(index)
             news()
 
     def measure_baseline(self) -> bool:
@@ -67,7 +85,7 @@ class Film:
     @property
     def measured(self) -> int:
         """How many positions are exact."""
-        return sum(entry is not None and entry.exact for entry in self.evaluations)
+        return sum(self.is_measured(index) for index in range(len(self.values)))
 
     def sweep(self) -> Sweep:
         """Everything known, as frozen data."""

@@ -1,0 +1,108 @@
+"""The order in which a curve is filled, and what a film knows."""
+
+import pytest
+
+from compress_explorer.engine.bench import WHOLE_MODEL, Bench, positions
+from compress_explorer.engine.compress import compress
+from compress_explorer.engine.evaluate import evaluate
+from compress_explorer.engine.film import Film, curve_order
+from compress_explorer.engine.measurements import Measurements
+from compress_explorer.engine.setting import Setting
+from compress_explorer.spec.recipe import Recipe, Step
+from tests.engine.tasks import network, task
+
+
+def test_neighbours_come_first_in_the_direction_of_the_drag():
+    assert curve_order(100, 50, +1)[:4] == [51, 52, 49, 48]
+    assert curve_order(100, 50, -1)[:4] == [49, 48, 51, 52]
+
+
+def test_neighbours_beyond_the_ends_are_left_out():
+    assert curve_order(100, 99, +1)[:2] == [98, 97]
+    assert curve_order(100, 0, -1)[:2] == [1, 2]
+
+
+def test_then_come_ever_finer_grids():
+    assert curve_order(9, 4, +1) == [5, 6, 3, 2, 0, 8, 1, 7]
+    assert curve_order(17, 0, +1) == [1, 2, 16, 8, 4, 12, 6, 10, 14, 3, 5, 7, 9, 11, 13, 15]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 100, 101])
+def test_every_other_position_comes_once(count):
+    for own in {0, count // 2, count - 1}:
+        for direction in (1, -1):
+            assert sorted(curve_order(count, own, direction)) == [index for index in range(count) if index != own]
+
+
+def test_a_value_between_two_positions_becomes_one():
+    assert positions((0.1, 0.2, 0.3), 0.25) == (0.1, 0.2, 0.25, 0.3)
+    assert positions((0.1, 0.2, 0.3), 0.2) == (0.1, 0.2, 0.3)
+    assert positions((1, 2, 4), 3) == (1, 2, 3, 4)
+    assert positions(("a", "b"), "b") == ("a", "b")
+
+
+def film_of(step: Step, parameter: str) -> Film:
+    bench = Bench(network())
+    recipe = bench.check(Recipe(step))
+    setting = Setting(recipe, 0, parameter, WHOLE_MODEL, "test")
+    return Film(bench, Measurements(bench, task()), setting, 1000)
+
+
+def test_a_film_is_first_a_preview_and_becomes_exact_where_it_is_settled():
+    film = film_of(Step("integer", bits=4), "bits")
+    assert film.values == (1, 2, 3, 4, 5, 6, 7, 8)
+    frames = film.sweep().frames
+    assert all(frame is not None and not frame.exact for frame in frames)
+    film.settle(2)
+    frames = film.sweep().frames
+    assert [frame is not None and frame.exact for frame in frames] == [False, False, True] + [False] * 5
+    assert film.untold == {2}
+    film.untold.clear()
+    film.settle(2)
+    assert film.untold == set()
+    assert frames[2] is not None
+    assert frames[2].file == compress(network(), Step("integer", bits=3)).size().file
+
+
+def test_a_method_without_a_preview_has_no_frames_at_first():
+    film = film_of(Step("random", sparsity=0.3), "sparsity")
+    assert film.sweep().frames == (None,) * 100
+    assert not film.has_frame(30)
+    film.settle(30)
+    assert film.has_frame(30)
+
+
+def test_measuring_tells_every_batch():
+    film = film_of(Step("integer", bits=4), "bits")
+    told: list[int] = []
+
+    def news() -> None:
+        evaluation = film.evaluations[3]
+        assert evaluation is not None
+        told.append(evaluation.count)
+
+    film.measure(3, None, lambda: False, news)
+    assert told == [256, 512, 1024, 2048, 3000]
+    assert film.evaluations[3] == evaluate(compress(network(), Step("integer", bits=4)), task())
+    assert (film.measured, film.untold) == (1, {3})
+    film.measure(3, None, lambda: False, news)
+    assert told[5:] == [3000]
+
+
+def test_a_film_shows_its_family_only():
+    film = film_of(Step("integer", bits=4), "bits")
+    recipe = Bench(network()).check(Recipe(Step("integer", bits=7)))
+    assert film.shows(Setting(recipe, 0, "bits", WHOLE_MODEL, "test"))
+    assert not film.shows(Setting(recipe, 0, "bits", "0.weight", "test"))
+    assert not film.shows(Setting(recipe, 0, "bits", WHOLE_MODEL, "validation"))
+    assert not film.shows(Setting(recipe, 0, "group_size", WHOLE_MODEL, "test"))
+    other = Bench(network()).check(Recipe(Step("integer", bits=7, scheme="affine")))
+    assert not film.shows(Setting(other, 0, "bits", WHOLE_MODEL, "test"))
+
+
+def test_the_baseline_is_news_once():
+    film = film_of(Step("integer", bits=4), "bits")
+    assert film.sweep().baseline is None
+    assert film.measure_baseline()
+    assert film.sweep().baseline == evaluate(network(), task())
+    assert not film.measure_baseline()
