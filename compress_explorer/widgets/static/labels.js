@@ -44,24 +44,30 @@ async function labelViews(control) {
 }
 
 /**
- * ipywidgets reads a slider's readout when it is left: "90.0%" as 90, and "0.123" although the value is 0.12345.
- * So a text that was not changed is replaced by the value itself, and per cent by the fraction, just before.
- * Capturing listeners of the view run before those of the readout.
+ * On Enter, ipywidgets reads a slider's readout: "90.0%" as 90, and "0.123" although the value is 0.12345. So just
+ * before, a text that was not changed is replaced by the value itself, and per cent by the fraction; capturing listeners
+ * of the view run before those of the readout. A text that is left without Enter counts, too.
  * @param {HTMLElement} view
  * @param {Object} control
  */
 function readWhatIsShown(view, control) {
   let shown = null;
-  const convert = (event) => {
-    const readout = event.target;
-    if (!readout.classList?.contains("widget-readout") || (event.type === "keydown" && event.key !== "Enter")) return;
+  const remember = (readout) => { shown = readout.textContent; };
+  const enter = (readout) => {
     const number = parseFloat(readout.textContent.replace(",", "."));
     const perCent = control.get("readout_format").endsWith("%");
     if (readout.textContent === shown) readout.textContent = String(control.get("value"));
     else if (perCent && Number.isFinite(number)) readout.textContent = String(Number((number / 100).toPrecision(12)));
-    shown = null;
-    setTimeout(() => { shown = readout.textContent; }); // Enter leaves the readout in hand
+    setTimeout(remember, 0, readout); // it is still in hand
   };
-  view.addEventListener("focus", (event) => { shown = event.target.textContent; }, true);
-  for (const type of ["keydown", "blur"]) view.addEventListener(type, convert, true);
+  const leave = (readout) => {
+    if (readout.textContent === shown) return;
+    readout.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", keyCode: 13, bubbles: true }));
+  };
+  const listen = (type, react) => view.addEventListener(type, (event) => {
+    if (event.target.classList?.contains("widget-readout")) react(event.target, event);
+  }, true);
+  listen("focus", remember);
+  listen("keydown", (readout, event) => { if (event.key === "Enter") enter(readout); });
+  listen("blur", leave);
 }
