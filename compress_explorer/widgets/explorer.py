@@ -246,6 +246,7 @@ class Explorer(ipywidgets.VBox):
 
     def _exchange(self, engine: LiveEngine) -> None:
         old, self._engine, self._token = self._engine, engine, self._next_token
+        self._feed.forget()
         if old is not None:
             old.close()
 

@@ -8,6 +8,8 @@ import ipywidgets
 from compress_explorer.engine.bench import WHOLE_MODEL
 from compress_explorer.engine.live import LiveEngine, Update
 from compress_explorer.engine.setting import Setting
+from compress_explorer.spec.parameter import Value
+from compress_explorer.spec.sweep import Sweep
 from compress_explorer.widgets import film as films
 from compress_explorer.widgets.stage import Stage
 
@@ -22,6 +24,7 @@ class StageFeed:
         """Feeds `stage`."""
         self._stage = stage
         self._shown: Setting | None = None
+        self._values: tuple[Value, ...] = ()
         self._figures_of: tuple[object, ...] | None = None
         self._films = 0
         self._waiting: set[int] = set()
@@ -51,39 +54,45 @@ class StageFeed:
             controls: the controls of the parameters now on the screen.
         """
         state = "estimating" if update.state == "cancelled" else update.state
+        if update.sweep is None:
+            self._status(request, state, self._stage.status.get("position"), update.text)
+            return
         with self._stage.hold_sync():
-            if update.kind == "film":
-                self._show_film(engine, update, controls)
-            if update.sweep is None:
-                older = self._stage.status.get("position")
-                self._status(request, state, older, update.text)
-                return
+            if not self._plays(update.setting, update.sweep):
+                self._show_film(engine, update.setting, update.sweep, controls)
             self._status(request, state, update.own, update.text)
-        self._patch(engine, update)
+        self._patch(engine, update, update.sweep)
+
+    def forget(self) -> None:
+        """Another model was opened: nothing of the film shown is true of it."""
+        self._shown = None
 
     def fail(self, request: int, message: str) -> None:
         """Shows that a change was refused; the numbers stay those of the state before."""
         self._status(request, "error", self._stage.status.get("position"), message)
 
-    def _show_film(self, engine: LiveEngine, update: Update, controls: Mapping[str, ipywidgets.Widget]) -> None:
-        assert update.sweep is not None
-        setting = update.setting
+    def _plays(self, setting: Setting, sweep: Sweep) -> bool:
+        """Whether the film on the Stage is this sweep's, so that only changed points need to be sent."""
+        return self._shown is not None and setting.family == self._shown.family and sweep.values == self._values
+
+    def _show_film(
+        self, engine: LiveEngine, setting: Setting, sweep: Sweep, controls: Mapping[str, ipywidgets.Widget]
+    ) -> None:
         declaration = setting.declaration
         layer = None if setting.layer == WHOLE_MODEL else setting.layer
         figures_of = (setting.active.method, setting.parameter, setting.layer, tuple(engine.before.items()))
         if self._stage.controls != dict(controls):
             self._stage.controls = dict(controls)
         if figures_of != self._figures_of:
-            self._stage.figures = films.figures(update.sweep, declaration, engine.before, layer)
+            self._stage.figures = films.figures(sweep, declaration, engine.before, layer)
             self._figures_of = figures_of
         self._films += 1
-        self._stage.film = films.film(update.sweep, str(self._films), declaration, engine.before)
-        self._shown = setting
+        self._stage.film = films.film(sweep, str(self._films), declaration, engine.before)
+        self._shown, self._values = setting, sweep.values
         self._waiting.clear()
 
-    def _patch(self, engine: LiveEngine, update: Update) -> None:
+    def _patch(self, engine: LiveEngine, update: Update, sweep: Sweep) -> None:
         """Sends the points that changed: the setting's own at once, the curve's a few at a time."""
-        assert update.sweep is not None
         if update.kind == "point":
             self._waiting.add(update.index)
         now = time.monotonic()
@@ -91,7 +100,7 @@ class StageFeed:
         if not due:
             return
         for index in sorted(self._waiting):
-            self._stage.patch(films.patch(self._stage.film, update.sweep, index, engine.before))
+            self._stage.patch(films.patch(self._stage.film, sweep, index, engine.before))
         self._waiting.clear()
         self._last_patch = now
 

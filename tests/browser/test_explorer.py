@@ -216,7 +216,9 @@ def test_dragging_draws_every_frame_in_the_browser_with_the_kernel_busy(explorer
     explorer.slider("sparsity").focus()
     for _ in range(5):
         page.keyboard.press("ArrowRight")
-    page.wait_for_function("() => window.painted.some((d) => d.figure === 'histogram' && Math.abs(d.value - 0.55) < 1e-9)")
+    page.wait_for_function(
+        "() => window.painted.some((d) => d.figure === 'histogram' && Math.abs(d.value - 0.55) < 1e-9)"
+    )
     values = page.evaluate("() => window.painted.filter((d) => d.figure === 'histogram').map((d) => d.value)")
     assert values == sorted(values)
     explorer.settle_drag()

@@ -1,0 +1,266 @@
+"""The explorer without a browser: its state, its controls, its worker, and what it sends."""
+
+import gc
+import threading
+import weakref
+from collections.abc import Iterator
+
+import pytest
+import torch
+from ipywidgets.widgets.widget import _instances
+from torch import nn
+
+import compress_explorer as ce
+from compress_explorer.widgets.explorer import Explorer
+
+
+def small_model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(20, 16), nn.ReLU(), nn.Linear(16, 4))
+
+
+def small_data(model: nn.Module, count: int = 600) -> tuple[torch.Tensor, torch.Tensor]:
+    inputs = torch.randn(count, 20, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        labels = model(inputs).argmax(dim=1)
+    return inputs, labels
+
+
+@pytest.fixture
+def explorer() -> Iterator[Explorer]:
+    model = small_model()
+    opened = ce.explore(model, test=small_data(model), validation=small_data(model, 300))
+    yield opened
+    opened.close()
+
+
+def expected(explorer: Explorer) -> tuple[int, float]:
+    """Size and accuracy of the explorer's state, from the engine's own public calls."""
+    model = small_model()
+    inputs, labels = small_data(model, 600 if explorer.state.split == "test" else 300)
+    compressed = ce.compress(model, explorer.state.recipe)
+    with torch.no_grad():
+        right = int((compressed.model(inputs).argmax(dim=1) == labels).sum())
+    return compressed.size().file, right / len(labels)
+
+
+def shown(explorer: Explorer) -> tuple[int, float, str]:
+    """Size, accuracy and state of the accuracy that the Stage holds for the slider's position."""
+    stage = explorer._stage
+    position = stage.status["position"]
+    return stage.film["sizes"][position], stage.film["accuracies"][position], stage.status["state"]
+
+
+def assert_shows_its_state(explorer: Explorer) -> None:
+    explorer.wait(60)
+    size, accuracy = expected(explorer)
+    assert shown(explorer) == (size, pytest.approx(accuracy, abs=1e-12), "exact")
+
+
+def test_opens_on_exact_numbers(explorer):
+    assert_shows_its_state(explorer)
+    assert explorer._stage.status["request"] == 1
+
+
+@pytest.mark.parametrize("method", ce.methods()["name"])
+def test_every_method_from_its_menu_with_every_control(explorer, method):
+    explorer._panel.method.value = method
+    assert explorer.state.active.method == method
+    assert_shows_its_state(explorer)
+    for name, control in explorer._panel.parameters.items():
+        if hasattr(control, "options"):
+            control.value = control.options[-1]
+        else:
+            control.value = getattr(control, "max", 3) if name != "group_size" else 64
+        assert dict(explorer.state.active.values)[name] == control.value
+        assert_shows_its_state(explorer)
+
+
+def test_request_grows_by_one_with_every_accepted_change_and_only_then(explorer):
+    explorer.wait(60)
+    slider = explorer._panel.parameters["sparsity"]
+    for count, value in enumerate([0.1, 0.2, 0.2, 0.3], start=2):
+        slider.value = value
+        explorer.wait(60)
+        assert explorer._stage.status["request"] == (count if count < 4 else count - 1)
+
+
+def test_layer_and_split_pickers(explorer):
+    explorer._panel.layer.value = "2.weight"
+    assert_shows_its_state(explorer)
+    assert explorer._stage.figures["histogram"]["title"] == "Weights of 2.weight"
+    explorer._panel.split.value = "validation"
+    assert_shows_its_state(explorer)
+
+
+def test_steps_are_added_chosen_and_removed(explorer):
+    explorer._panel.add_step.click()
+    assert [step.method for step in explorer.state.recipe] == ["magnitude", "integer"]
+    assert "bits" in explorer._panel.parameters
+    assert_shows_its_state(explorer)
+    explorer._panel.step.value = 0
+    assert "sparsity" in explorer._panel.parameters
+    assert_shows_its_state(explorer)
+    explorer._panel.parameters["sparsity"].value = 0.9
+    assert_shows_its_state(explorer)
+    explorer._panel.remove_step.click()
+    assert [step.method for step in explorer.state.recipe] == ["integer"]
+    assert_shows_its_state(explorer)
+
+
+def test_undo_redo_and_reset(explorer):
+    first = explorer.state
+    explorer._panel.method.value = "integer"
+    second = explorer.state
+    explorer._panel.parameters["scheme"].value = "affine"
+    third = explorer.state
+    explorer._panel.undo.click()
+    assert explorer.state == second
+    assert explorer._panel.parameters["scheme"].value == "symmetric"
+    explorer.undo()
+    assert explorer.state == first
+    assert_shows_its_state(explorer)
+    explorer._panel.redo.click()
+    explorer.redo()
+    assert explorer.state == third
+    assert_shows_its_state(explorer)
+    explorer._panel.reset.click()
+    assert explorer.state == first
+    explorer.undo()
+    assert explorer.state == third
+
+
+def test_a_drag_is_one_step_of_undo(explorer):
+    first = explorer.state
+    for percent in range(51, 80):
+        explorer._panel.parameters["sparsity"].value = percent / 100
+    explorer.undo()
+    assert explorer.state == first
+
+
+def test_state_can_be_set_observed_and_saved_as_plain_data(explorer):
+    seen = []
+    explorer.observe(lambda change: seen.append(change["new"]), "state")
+    explorer.state = explorer.state.with_method("power-of-two")
+    assert explorer._panel.method.value == "power-of-two"
+    assert seen[-1] == explorer.state
+    assert_shows_its_state(explorer)
+    assert type(explorer.state).from_dict(explorer.state.to_dict()) == explorer.state
+
+
+def test_a_state_that_is_not_valid_is_refused_and_nothing_changes(explorer):
+    explorer.wait(60)
+    before = explorer.state
+    with pytest.raises(ce.CompressExplorerError, match=r"sparsity=1\.5 is out of bounds"):
+        explorer.state = explorer.state.with_value("sparsity", 1.5)
+    bad = type(before).from_dict({**before.to_dict(), "layer": "2.weigth"})
+    with pytest.raises(ce.CompressExplorerError, match=r"Did you mean '2\.weight'"):
+        explorer.state = bad
+    assert explorer.state == before
+    assert_shows_its_state(explorer)
+
+
+def test_an_exception_shows_with_its_cause_and_the_next_change_recovers():
+    model = small_model()
+    broken = threading.Event()
+
+    def metric(outputs, targets):
+        if broken.is_set():
+            raise ZeroDivisionError("the metric <b>divided</b> by zero")
+        return (outputs.argmax(dim=1) == targets).float()
+
+    explorer = ce.explore(model, test=small_data(model), metric=metric)
+    explorer.wait(60)
+    broken.set()
+    explorer._panel.parameters["sparsity"].value = 0.77
+    with pytest.raises(ce.CompressExplorerError, match="divided") as raised:
+        explorer.wait(60)
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
+    assert explorer._stage.status["state"] == "error"
+    assert "ZeroDivisionError" in explorer._panel.error.value
+    assert "&lt;b&gt;divided&lt;/b&gt;" in explorer._panel.error.value
+    broken.clear()
+    explorer._panel.parameters["sparsity"].value = 0.78
+    explorer.wait(60)
+    assert explorer._panel.error.value == ""
+    assert explorer._stage.status["state"] == "exact"
+    explorer.close()
+
+
+def test_many_rapid_moves_compute_few_settings(monkeypatch, explorer):
+    explorer.wait(60)
+    explorer.cancel()
+    asked = []
+    real = explorer._engine._answer
+    monkeypatch.setattr(
+        explorer._engine, "_answer", lambda request, *rest: (asked.append(request), real(request, *rest))[1]
+    )
+    hold = explorer._lock
+    with hold:  # the worker cannot report while we move, as when a drag is faster than the engine
+        for percent in range(50):
+            explorer._panel.parameters["sparsity"].value = percent / 100
+    assert_shows_its_state(explorer)
+    assert len(asked) <= 5
+
+
+def test_callbacks_from_other_threads(explorer):
+    def move(start: float) -> None:
+        for step in range(10):
+            explorer._panel.parameters["sparsity"].value = start + step / 100
+
+    threads = [threading.Thread(target=move, args=(start,)) for start in (0.1, 0.4, 0.7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert explorer._panel.parameters["sparsity"].value == dict(explorer.state.active.values)["sparsity"]
+    assert_shows_its_state(explorer)
+
+
+def test_cancel_keeps_what_is_known_and_the_next_change_works(explorer):
+    explorer.cancel()
+    explorer._panel.parameters["sparsity"].value = 0.66
+    assert_shows_its_state(explorer)
+
+
+def test_names_from_a_model_are_escaped():
+    model = nn.Sequential()
+    model.add_module("<img src=x onerror=alert(1)>", nn.Linear(20, 4))
+    explorer = ce.explore(model, test=small_data(model))
+    explorer.wait(60)
+    for figure in explorer._stage.figures.values():
+        assert "<img" not in repr(figure["figure"])
+    explorer.close()
+
+
+def test_result_and_code_give_the_same_numbers(explorer):
+    explorer.state = explorer.state.with_method("binary")
+    explorer.wait(60)
+    run = explorer.result
+    assert (run.size.file, run.evaluation.value) == shown(explorer)[:2]
+    namespace: dict = {}
+    code = explorer.to_code().replace("print(", "numbers.append(")
+    model = small_model()
+    inputs, labels = small_data(model)
+    namespace.update(numbers=[], model=model, task=ce.Task(name="t", test=ce.Split(inputs, labels)))
+    exec(code, namespace)
+    assert namespace["numbers"][0] == run.size.file
+    assert namespace["numbers"][1].value == run.evaluation.value
+
+
+def test_closing_ends_the_worker_and_frees_every_widget():
+    before = set(_instances)
+    model = small_model()
+    explorer = ce.explore(model, test=small_data(model))
+    explorer.wait(60)
+    worker, alive = explorer._engine._worker, weakref.ref(explorer)
+    explorer.close()
+    assert not worker.is_alive()
+    explorer.close()  # twice does no harm
+    with pytest.raises(RuntimeError, match="closed"):
+        explorer.wait()
+    del explorer, worker
+    gc.collect()
+    assert alive() is None
+    left = {type(_instances[key]).__name__ for key in set(_instances) - before}
+    assert left <= {"PlotlySource", "Layout"}  # the page's one holder of plotly stays for the next explorer
