@@ -29,7 +29,7 @@ class Update:
     Attributes:
         request: the number of the request that is being answered.
         state: of the accuracy of the request's own setting.
-        kind: "film": the sweep is a new one; "point": only its point `index` changed; "status": only words.
+        kind: "point": the point `index` of the sweep changed; "status": only the state or the words did.
         setting: the setting of the request.
         sweep: everything known of the sweep in hand; None when there is none because of an error.
         index: the point that changed, or the request's own.
@@ -40,7 +40,7 @@ class Update:
 
     request: int
     state: State
-    kind: Literal["film", "point", "status"]
+    kind: Literal["point", "status"]
     setting: Setting
     sweep: Sweep | None = None
     index: int = 0
@@ -67,8 +67,9 @@ def _close_all() -> None:
 class LiveEngine:
     """Answers settings of one model and task, newest first.
 
-    `listener` is called from the worker thread with each `Update`, in order; a request's updates end as soon as a
-    newer one is made.
+    `listener` is called from the worker thread with each `Update`, in order. A request's updates end when a newer one
+    is made, but for one that may be on its way then: a listener drops those whose number is not the newest. What they
+    said of the curve is told again.
     """
 
     def __init__(self, model: nn.Module, task: Task, listener: Callable[[Update], None]) -> None:
@@ -147,13 +148,28 @@ class LiveEngine:
                 self._serve(served, setting)
             except Superseded:
                 self._tell_cancelled(served, setting)
-            except Exception as error:  # noqa: BLE001 -- shown in the panel, and raised again by wait()
-                self._finish(served, error)
-                self._listener(Update(served, "error", "status", setting, text=str(error), error=error))
+            except BaseException as error:  # noqa: BLE001 -- shown in the panel, and raised again by wait()
+                self._tell_error(served, setting, error)
 
     def _tell_cancelled(self, request: int, setting: Setting) -> None:
         if self._cancelled == request == self._request and not self._closed:
-            self._listener(Update(request, "cancelled", "status", setting, own=self._own, text="cancelled"))
+            film = self._film if self._film is not None and self._film.shows(setting) else None
+            own = 0 if film is None else film.values.index(setting.value)
+            # What was exact stays so when only the rest of the curve is given up.
+            state: State = "exact" if film is not None and film.is_measured(own) else "cancelled"
+            self._tell_last(Update(request, state, "status", setting, index=own, own=own, text="cancelled"))
+
+    def _tell_error(self, request: int, setting: Setting, error: BaseException) -> None:
+        if not self._stale(request):
+            self._tell_last(Update(request, "error", "status", setting, text=str(error), error=error))
+        self._finish(request, error)
+
+    def _tell_last(self, update: Update) -> None:
+        """Tells how a request ended. When the listener fails even then, the worker must not end with it."""
+        try:
+            self._listener(update)
+        except Exception as error:  # noqa: BLE001 -- raised again by wait()
+            self._finish(update.request, update.error or error)
 
     def _stale(self, request: int) -> bool:
         return self._closed or self._request != request or self._cancelled >= request
@@ -166,7 +182,7 @@ class LiveEngine:
 
     def _serve(self, request: int, setting: Setting) -> None:
         """Answers one request: its frame, its accuracy, then the rest of the curve."""
-        film = self._open(request, setting)
+        film = self._open(setting)
         own = film.values.index(setting.value)
         direction = -1 if own < self._own else 1
         self._own = own
@@ -174,13 +190,10 @@ class LiveEngine:
         self._finish(request)
         self._fill(request, setting, film, own, direction)
 
-    def _open(self, request: int, setting: Setting) -> Film:
+    def _open(self, setting: Setting) -> Film:
         """The film in hand when it has the setting's frame, else a new one."""
         if self._film is None or not self._film.shows(setting):
             self._film = Film(self.bench, self._measurements, setting, self.baseline_file)
-            own = self._film.values.index(setting.value)
-            self._film.settle(own)
-            self._send("film", request, setting, self._film, own, own)
         return self._film
 
     def _answer(self, request: int, setting: Setting, film: Film, own: int) -> None:
@@ -213,10 +226,12 @@ class LiveEngine:
 
     def _fill_point(self, request: int, setting: Setting, film: Film, index: int, own: int, until: int | None) -> None:
         known = film.evaluations[index]
-        if known is not None and (known.exact or until is not None):
+        enough = known is not None and (known.exact or until is not None)
+        if enough and film.is_settled(index) and index not in film.untold:
             return
         film.settle(index)
-        film.measure(index, until, lambda: self._stale(request), lambda: None)
+        if not enough:
+            film.measure(index, until, lambda: self._stale(request), lambda: None)
         self._send("point", request, setting, film, index, own, self._progress(film))
 
     def _progress(self, film: Film) -> str:
@@ -228,7 +243,7 @@ class LiveEngine:
 
     def _send(
         self,
-        kind: Literal["film", "point", "status"],
+        kind: Literal["point", "status"],
         request: int,
         setting: Setting,
         film: Film,
@@ -237,6 +252,7 @@ class LiveEngine:
         text: str = "",
     ) -> None:
         self._check(request)
-        evaluation = film.evaluations[own]
-        state: State = "exact" if evaluation is not None and evaluation.exact else "estimating"
+        state: State = "exact" if film.is_measured(own) else "estimating"
         self._listener(Update(request, state, kind, setting, film.sweep(), index, own, text))
+        if kind == "point" and not self._stale(request):
+            film.untold.discard(index)
