@@ -1,13 +1,14 @@
 """What one slider position shows: histogram, errors and sizes of a compressed model, counted exactly."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from compress_explorer.engine.steps import AllWeights, Weights
+from compress_explorer.methods.code import Code
 from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.size import SizeReport
 from compress_explorer.spec.sweep import Frame, Histogram, LayerError
@@ -31,9 +32,10 @@ class Axis:
 
     def counts(self, values: Tensor) -> np.ndarray:
         """How many of `values` fall into each bin, int64 [BINS]; those beyond the ends go to the end bins."""
-        scaled = (values.flatten().double() + self.limit) * (BINS / (2 * self.limit))
-        index = scaled.long().clamp_(0, BINS - 1)
-        return np.asarray(torch.bincount(index, minlength=BINS).cpu())
+        scaled = values.detach().cpu().numpy().ravel() * np.float64(BINS / (2 * self.limit))
+        scaled += BINS / 2
+        np.clip(scaled, 0, BINS - 1, out=scaled)
+        return np.bincount(scaled.astype(np.int64), minlength=BINS)
 
 
 def axis_for(original: AllWeights, names: Sequence[str], largest: float = 0.0) -> Axis:
@@ -84,10 +86,10 @@ def histogram(
     zeros_before = zeros_after = 0
     for name in shown:
         values = compressed[name].matrix
-        nonzero = values[values != 0]
-        after += axis.counts(nonzero)
-        zeros_after += values.numel() - nonzero.numel()
-        zeros_before += int((original[name].matrix == 0).sum())
+        after += axis.counts(values)
+        zeros_after += values.numel() - int(torch.count_nonzero(values))
+        zeros_before += original[name].matrix.numel() - int(torch.count_nonzero(original[name].matrix))
+    after[BINS // 2] -= zeros_after
     return Histogram(
         edges=tuple(axis.edges.tolist()),
         before=tuple(before.tolist()),
@@ -105,14 +107,35 @@ def count_before(original: AllWeights, shown: Sequence[str], axis: Axis) -> np.n
 
 
 def levels(entries: Mapping[str, Weights]) -> tuple[float, ...]:
-    """The values that the quantized weights of `entries` take; empty when there are more than MOST_LEVELS."""
-    found: list[Tensor] = []
+    """The values that the quantized weights of `entries` can take, whether any does or not.
+
+    Empty when one of them is not quantized, when the levels differ by channel or group, or are more than MOST_LEVELS.
+    """
+    found: set[float] = set()
     for entry in entries.values():
-        if entry.code is None or (entry.code.scale is not None and entry.code.scale.numel() > 1):
+        grid = None if entry.code is None else _grid(entry.code)
+        if grid is None:
             return ()
-        found.append(torch.unique(entry.matrix))
-    union = torch.unique(torch.cat(found)) if found else torch.empty(0)
-    return tuple(union.tolist()) if len(union) <= MOST_LEVELS else ()
+        found.update(grid.tolist())
+        if entry.kept is not None and not bool(entry.kept.all()):
+            found.add(0.0)
+    return tuple(sorted(found)) if len(found) <= MOST_LEVELS else ()
+
+
+def _grid(code: Code) -> Tensor | None:
+    """The level of every code that is in use, float32 [levels]; None when levels differ by channel or group."""
+    scales = 1 if code.scale is None else code.scale.numel()
+    codebooks = 1 if code.codebook is None else len(code.codebook)
+    if scales > 1 or codebooks > 1:
+        return None
+    count = 1 << code.bits
+    if code.codebook is not None:
+        count = code.codebook.shape[1]
+    elif code.grid == "power-of-two":
+        count -= 1
+    elif code.zero_point is None:
+        count = min(count, 1 - 2 * code.offset)  # symmetric: as many below zero as above
+    return replace(code, codes=torch.arange(count, device=code.codes.device)[None], group_size=count).decode().flatten()
 
 
 def threshold(original: AllWeights, compressed: AllWeights, shown: Sequence[str]) -> float | None:
@@ -123,21 +146,20 @@ def threshold(original: AllWeights, compressed: AllWeights, shown: Sequence[str]
         if kept is None:
             continue
         magnitude = original[name].matrix.abs()
-        if not bool(kept.all()):
-            largest_pruned = max(largest_pruned, float(magnitude[~kept].max()))
-        if bool(kept.any()):
-            smallest_kept = min(smallest_kept, float(magnitude[kept].min()))
+        largest_pruned = max(largest_pruned, float(torch.where(kept, 0.0, magnitude).max()))
+        smallest_kept = min(smallest_kept, float(torch.where(kept, magnitude, torch.inf).min()))
     separated = 0 < largest_pruned <= smallest_kept
     return largest_pruned if separated else None
 
 
 def layer_error(name: str, original: Tensor, compressed: Tensor) -> LayerError:
     """What compression did to the values of one tensor; sums in float64."""
-    difference = original - compressed
+    before = original.double().flatten()
+    difference = before - compressed.double().flatten()
     return LayerError(
         name=name,
-        signal=float(original.double().square().sum()),
-        noise=float(difference.double().square().sum()),
+        signal=float(before @ before),
+        noise=float(difference @ difference),
         largest=float(difference.abs().max()),
         weights=original.numel(),
     )

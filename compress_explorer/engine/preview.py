@@ -1,7 +1,7 @@
 """Frames of every slider position from the index alone, without a pass over the weights.
 
 Counts near a cut are approximate: the index resolves magnitudes to 2^-7 of their size. Zeros of magnitude pruning
-are exact. A position that was measured shows its exact frame instead.
+are exact (those of the global kind to one weight a layer). A position that was measured shows its exact frame instead.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,9 @@ from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.recipe import Recipe
 from compress_explorer.spec.size import SizeReport
 from compress_explorer.spec.sweep import Frame, Histogram, LayerError
+
+SMALLEST = 2.0**-133
+"""Magnitudes below are zero to the index."""
 
 
 def preview_maps(bench: Bench, recipe: Recipe) -> dict[str, ScalarMap] | None:
@@ -80,8 +83,12 @@ def preview_frame(bench: Bench, value: Value, maps: dict[str, ScalarMap], view: 
 
 def _regions(index: WeightIndex, entry: ScalarMap) -> np.ndarray:
     """How many weights fall into each region of the map, int64 [regions]."""
-    below = np.rint(index.count_below(entry.cuts)).astype(np.int64)
-    return np.diff(below, prepend=0, append=index.count)
+    return np.diff(_whole(index.count_below(entry.cuts)), prepend=0, append=index.count)
+
+
+def _whole(counts: np.ndarray) -> np.ndarray:
+    """The nearest whole numbers, halves upwards on both sides of zero: to the even one, a threshold would lose one."""
+    return np.floor(counts + 0.5 + 1e-6).astype(np.int64)
 
 
 def _zeros(index: WeightIndex, entry: ScalarMap | None) -> int:
@@ -96,6 +103,8 @@ def _parts(weights: int, zeros: int, entry: ScalarMap, float_bytes: int) -> tupl
     """Bytes of values, positions and tables: the smallest of plain, bitmask and relative index (geometric gaps)."""
     bits = float_bytes * 8 if entry.bits is None else entry.bits
     kept = weights - zeros
+    if kept == 0:
+        return 0, 0, entry.table_bytes
     forms = [(weights * bits, 0), (kept * bits, weights)]
     lost = zeros / weights
     for width in range(1, 9):
@@ -127,7 +136,7 @@ def _counts_after(index: WeightIndex, entry: ScalarMap | None, view: View) -> np
     edges = view.axis.edges.copy()
     edges[0], edges[-1] = -np.inf, np.inf
     if entry is None:
-        counts = np.diff(np.rint(index.count_below(edges)).astype(np.int64))
+        counts = np.diff(_whole(index.count_below(edges)))
         counts[BINS // 2] -= index.zeros
         return counts
     regions = _regions(index, entry)
@@ -135,7 +144,9 @@ def _counts_after(index: WeightIndex, entry: ScalarMap | None, view: View) -> np
     bounds = np.concatenate([[-np.inf], entry.cuts, [np.inf]])
     for region in np.flatnonzero(np.isnan(entry.levels)):
         inside = np.clip(edges, bounds[region], bounds[region + 1])
-        counts += np.diff(np.rint(index.count_below(inside)).astype(np.int64))
+        counts += np.diff(_whole(index.count_below(inside)))
+        if bounds[region] < 0 < bounds[region + 1]:
+            counts[BINS // 2] -= index.zeros
     fixed = ~np.isnan(entry.levels) & (entry.levels != 0)
     places = np.clip(np.searchsorted(view.axis.edges, entry.levels[fixed], side="right") - 1, 0, BINS - 1)
     np.add.at(counts, places, regions[fixed])
@@ -150,7 +161,8 @@ def _levels(maps: Sequence[ScalarMap]) -> tuple[float, ...]:
 def _threshold(maps: Sequence[ScalarMap]) -> float | None:
     """The common cut of a pruning; None when the tensors have different ones."""
     cuts = {float(entry.cuts[-1]) for entry in maps if entry.bits is None and len(entry.cuts)}
-    return cuts.pop() if len(cuts) == 1 else None
+    # What the index cannot tell from zero was pruned before.
+    return max(cuts) if len(cuts) == 1 and max(cuts) > SMALLEST else None
 
 
 def _error(name: str, index: WeightIndex, entry: ScalarMap | None) -> LayerError:
@@ -159,7 +171,8 @@ def _error(name: str, index: WeightIndex, entry: ScalarMap | None) -> LayerError
         return LayerError(name, index.sum_of_squares, 0.0, 0.0, index.count)
     fixed = ~np.isnan(entry.levels)
     level = np.where(fixed, entry.levels, 0.0)
-    counts = _regions(index, entry)
+    # Not in whole numbers: half a weight at a level far from zero would be more than all of the noise.
+    counts = np.diff(index.count_below(entry.cuts), prepend=0, append=index.count)
     first = np.diff(index.sum_below(entry.cuts), prepend=0, append=index.sum)
     second = np.diff(index.sumsq_below(entry.cuts), prepend=0, append=index.sum_of_squares)
     noise = float(np.maximum(second - 2 * level * first + level**2 * counts, 0)[fixed].sum())
