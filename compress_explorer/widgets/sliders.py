@@ -18,7 +18,7 @@ TOLERANCE = 1e-9
 """Relative distance below which two numbers are one value: what binary arithmetic in the browser may add."""
 
 
-class ExactSlider(ipywidgets.Widget):  # type: ignore[misc] # ipywidgets is not typed
+class ExactSlider(ipywidgets.Widget): # ipywidgets is not typed
     """What the sliders share: the declared positions, and a value that is none of them while one is held."""
 
     _positions: tuple[float, ...] = ()
@@ -101,11 +101,11 @@ class ExactSlider(ipywidgets.Widget):  # type: ignore[misc] # ipywidgets is not 
         return value
 
 
-class ExactFloatSlider(ExactSlider, ipywidgets.FloatSlider):  # type: ignore[misc]
+class ExactFloatSlider(ExactSlider, ipywidgets.FloatSlider):
     """A slider for real numbers."""
 
 
-class ExactIntSlider(ExactSlider, ipywidgets.IntSlider):  # type: ignore[misc]
+class ExactIntSlider(ExactSlider, ipywidgets.IntSlider):
     """A slider for whole numbers."""
 
     def _fitting(self, value: float) -> tuple[int, int, int]:
@@ -113,7 +113,7 @@ class ExactIntSlider(ExactSlider, ipywidgets.IntSlider):  # type: ignore[misc]
         return int(low), int(high), int(step) if step == int(step) else 1
 
 
-class ExactLogSlider(ExactSlider, ipywidgets.FloatLogSlider):  # type: ignore[misc]
+class ExactLogSlider(ExactSlider, ipywidgets.FloatLogSlider):
     """A slider for powers of two; its bounds and step are those of the exponent."""
 
     def __init__(self, parameter: Parameter, value: float, **traits: Any) -> None:
