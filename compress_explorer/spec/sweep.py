@@ -64,7 +64,7 @@ class Frame:
         file: bytes of the compressed file.
         zeros: fraction of exact zeros among the treated weights.
         histogram: of the chosen layer, or of all treated weights.
-        errors: one entry a treated tensor.
+        errors: one entry a weight tensor, treated or not.
         layer_bytes: (tensor, packed bytes), one entry a stored weight tensor.
         layer_zeros: (tensor, fraction of exact zeros).
         breakdown: (part, bytes): where the file's bytes go; sums to `file`.

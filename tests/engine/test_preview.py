@@ -1,0 +1,216 @@
+"""Previews against exact frames, over methods, positions and distributions of the weights.
+
+What a preview promises: its counts sum to all weights; zeros of magnitude pruning are exact (of the global kind to a
+weight a layer); SQNR is within 0.01 dB and every count within half a percent of the weights, where these spread over
+many bins of the index (2^-7 of their size). Where they do not, e.g. bfloat16 numbers, a bin is taken for evenly filled.
+"""
+
+import functools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compress_explorer.engine.bench import WHOLE_MODEL, Bench
+from compress_explorer.engine.preview import largest_level, preview_frame, preview_maps
+from compress_explorer.methods.catalogue import METHODS, method
+from compress_explorer.spec.method import Method
+from compress_explorer.spec.parameter import Value
+from compress_explorer.spec.recipe import Recipe, Step
+from compress_explorer.spec.sweep import Frame
+
+WEIGHTS = 12_000 + 800
+GENERATOR = torch.Generator().manual_seed(0)
+RNG = np.random.default_rng(0)
+NORMAL = torch.randn(WEIGHTS, generator=GENERATOR)
+
+SPREAD: dict[str, Tensor] = {
+    "normal": NORMAL,
+    "laplace": torch.from_numpy(RNG.laplace(size=WEIGHTS)),
+    "heavy-tailed": torch.from_numpy(RNG.standard_t(2, size=WEIGHTS)),
+    "tiny": NORMAL * 1e-30,
+    "half-zero": torch.where(torch.rand(WEIGHTS, generator=GENERATOR) < 0.5, NORMAL, 0.0),
+    "float16": NORMAL.half(),
+}
+GATHERED: dict[str, Tensor] = {
+    "ties": torch.randint(-20, 21, (WEIGHTS,), generator=GENERATOR) / 20,
+    "constant": torch.full((WEIGHTS,), 0.3),
+    "zero": torch.zeros(WEIGHTS),
+    "bfloat16": NORMAL.bfloat16(),
+    "far-from-zero": 5 + 0.01 * NORMAL,
+}
+
+
+def network(weights: Tensor) -> nn.Sequential:
+    """Two layers of these weights, the second half as large."""
+    model = nn.Sequential(nn.Linear(120, 100), nn.Linear(100, 8))
+    for layer, values in zip(model, (weights[:12_000], weights[12_000:] / 2), strict=True):
+        parameter = layer.get_parameter("weight")
+        parameter.data = values.reshape(parameter.shape).float()
+    return model
+
+
+BENCHES = {name: Bench(network(weights)) for name, weights in (SPREAD | GATHERED).items()}
+
+
+def settings() -> Iterator[tuple[Method, dict[str, Value]]]:
+    """Every method that has a preview, at many positions of its parameters."""
+    for entry in METHODS:
+        for choices in ({"scheme": "symmetric"}, {"scheme": "affine"}) if entry.name == "integer" else ({},):
+            values = {**choices, **({"granularity": "tensor"} if entry.name == "binary" else {})}
+            for parameter in entry.parameters:
+                if entry.preview is not None and parameter.name in ("sparsity", "bits"):
+                    for position in {"sparsity": (0.0, 0.01, 0.3, 0.5, 0.9, 0.99, 1.0)}.get(
+                        parameter.name, parameter.positions()
+                    ):
+                        yield entry, {**values, parameter.name: position}
+
+
+SETTINGS = [Step(entry.name, ("*",), **values) for entry, values in settings()]
+every_setting = pytest.mark.parametrize(
+    "step", SETTINGS, ids=[f"{step.method}-{'-'.join(str(value) for _, value in step.values)}" for step in SETTINGS]
+)
+
+
+@functools.cache
+def frames(name: str, step: Step, layer: str = WHOLE_MODEL) -> tuple[Frame, Frame] | None:
+    """Preview and exact frame; None where there is no preview."""
+    bench = BENCHES[name]
+    recipe = bench.check(Recipe(step))
+    maps = preview_maps(bench, recipe)
+    if maps is None:
+        return None
+    view = bench.view(layer, largest_level(maps))
+    size = bench.size(recipe, bench.weights(recipe))
+    return preview_frame(bench, 0, maps, view, size), bench.frame(recipe, 0, view)
+
+
+def pairs(names: dict[str, Tensor], step: Step) -> Iterator[tuple[str, Frame, Frame]]:
+    for name in names:
+        found = frames(name, step)
+        if found is not None:
+            yield name, *found
+
+
+def furthest(first: tuple[int, ...], second: tuple[int, ...]) -> int:
+    """The largest difference of two histograms' cumulated counts."""
+    return int(np.abs(np.cumsum(first) - np.cumsum(second)).max())
+
+
+def test_every_such_method_is_looked_at():
+    seen = {step.method for step in SETTINGS if frames("normal", step) is not None}
+    assert seen == {entry.name for entry in METHODS if entry.preview is not None}
+
+
+@every_setting
+def test_counts_sum_to_all_weights(step):
+    for name, preview, exact in pairs(SPREAD | GATHERED, step):
+        for frame in (preview, exact):
+            assert sum(frame.histogram.after) + frame.histogram.zeros_after == WEIGHTS, name
+            assert sum(frame.histogram.before) == WEIGHTS, name
+            assert min(frame.histogram.after) >= 0, name
+            assert sum(number for _, number in frame.breakdown) == frame.file, name
+        assert [part for part, _ in preview.breakdown] == [part for part, _ in exact.breakdown]
+        assert preview.histogram.edges == exact.histogram.edges
+        assert preview.histogram.before == exact.histogram.before
+        assert preview.histogram.zeros_before == exact.histogram.zeros_before, name
+        assert (preview.exact, exact.exact) == (False, True)
+
+
+@every_setting
+def test_zeros_of_magnitude_pruning_are_exact(step):
+    if method(step.method).family != "Pruning":
+        return
+    for name, preview, exact in pairs(SPREAD | GATHERED, step):
+        if step.method == "magnitude":
+            assert preview.histogram.zeros_after == exact.histogram.zeros_after, name
+            assert preview.layer_zeros == exact.layer_zeros, name
+            assert preview.zeros == exact.zeros, name
+        else:
+            assert abs(preview.histogram.zeros_after - exact.histogram.zeros_after) <= 2, name
+
+
+@every_setting
+def test_where_weights_are_spread_counts_and_errors_are_close(step):
+    for name, preview, exact in pairs(SPREAD, step):
+        assert furthest(preview.histogram.after, exact.histogram.after) <= 0.005 * WEIGHTS, name
+        assert abs(preview.histogram.zeros_after - exact.histogram.zeros_after) <= 0.005 * WEIGHTS, name
+        assert preview.sqnr == exact.sqnr or abs(preview.sqnr - exact.sqnr) < 0.01, name
+        for first, second in zip(preview.errors, exact.errors, strict=True):
+            assert (first.name, first.weights) == (second.name, second.weights)
+            assert first.signal == pytest.approx(second.signal, rel=1e-9), name
+            assert first.noise == pytest.approx(second.noise, rel=0.02, abs=1e-9 * second.signal), name
+            assert first.largest >= second.largest * (1 - 2**-6), name
+
+
+@every_setting
+def test_where_weights_are_gathered_the_error_is_that_of_a_bin(step):
+    """No weight is misplaced by more than a bin's width, 2^-7 of its size."""
+    for name, preview, exact in pairs(GATHERED, step):
+        signal = sum(error.signal for error in exact.errors)
+        for first, second in zip(preview.errors, exact.errors, strict=True):
+            slack = 2**-7 * math.sqrt(signal)
+            assert abs(math.sqrt(first.noise) - math.sqrt(second.noise)) <= slack, name
+
+
+@every_setting
+def test_sizes_are_close(step):
+    for name, preview, exact in pairs(SPREAD, step):
+        # Where next to nothing is left the true positions of a few weights decide.
+        assert abs(preview.file - exact.file) <= max(0.01 * exact.file, 120), name
+        assert [entry for entry, _ in preview.layer_bytes] == [entry for entry, _ in exact.layer_bytes]
+
+
+@every_setting
+def test_levels_and_thresholds_are_those_of_the_exact_frame(step):
+    for name, preview, exact in pairs(SPREAD | GATHERED, step):
+        if name != "tiny":  # the smallest of its powers of two are no float32
+            assert preview.histogram.levels == pytest.approx(exact.histogram.levels, rel=1e-6), name
+        first, second = preview.histogram.threshold, exact.histogram.threshold
+        if name in SPREAD and step.method == "magnitude-global":
+            assert (first is None) == (second is None), name
+        if first is not None and second is not None:
+            assert first == pytest.approx(second, rel=2**-7 + 1e-9), name
+
+
+@pytest.mark.parametrize("layer", ["0.weight", "1.weight"])
+@pytest.mark.parametrize("step", [Step("integer", bits=5), Step("magnitude", sparsity=0.7)], ids=str)
+def test_a_single_layer_shows_its_own_counts(layer, step):
+    found = frames("normal", step, layer)
+    assert found is not None
+    preview, exact = found
+    count = 12_000 if layer == "0.weight" else 800
+    assert sum(preview.histogram.after) + preview.histogram.zeros_after == count
+    assert furthest(preview.histogram.after, exact.histogram.after) <= 0.005 * count
+    if step.method == "magnitude":
+        assert preview.histogram.threshold == pytest.approx(exact.histogram.threshold, rel=2**-7)
+
+
+def test_a_step_on_one_layer_leaves_the_other_as_it_is():
+    for step in (Step("integer", layers="0.*", bits=3), Step("magnitude", layers="0.*", sparsity=0.5)):
+        found = frames("half-zero", step)
+        assert found is not None
+        preview, exact = found
+        assert preview.errors[1].noise == exact.errors[1].noise == 0
+        assert preview.errors[1].signal == pytest.approx(exact.errors[1].signal, rel=1e-12)
+        assert preview.layer_bytes[1] == exact.layer_bytes[1] == ("1.weight", 3200)
+        assert dict(preview.layer_zeros)["1.weight"] == dict(exact.layer_zeros)["1.weight"]
+        assert dict(preview.breakdown)["left alone"] == dict(exact.breakdown)["left alone"]
+        assert sum(preview.histogram.after) + preview.histogram.zeros_after == WEIGHTS
+        assert abs(preview.zeros - exact.zeros) < 0.005
+
+
+def test_recipes_of_several_steps_and_other_granularities_have_none():
+    bench = BENCHES["normal"]
+    for steps in (
+        [Step("magnitude"), Step("integer")],
+        [Step("random")],
+        [Step("integer", granularity="channel")],
+        [Step("binary")],
+        [],
+    ):
+        assert preview_maps(bench, bench.check(Recipe(steps))) is None
+    assert largest_level(None) == 0
