@@ -20,8 +20,8 @@ _ROUND = [digit * 10.0**power for power in range(-3, 7) for digit in (1, 2, 5)]
 _NOWHERE = -1e9
 """Where the pointer is drawn while its place is not known: outside of every axis."""
 
-_BAND, _BASELINE_LINE, _CURVE, _BASELINE = range(4)
-_HERE_LINE, _HERE = range(2)
+_BAND, _CURVE, _BASELINE = range(3)
+_BASELINE_LINE, _HERE_LINE, _HERE = range(3)
 
 
 def panel(sweep: Sweep, label: str) -> Panel:
@@ -36,19 +36,12 @@ def panel(sweep: Sweep, label: str) -> Panel:
 
 
 def _figure(sweep: Sweep, label: str, scale: Scale) -> go.Figure:
-    """The four traces and the pointer, empty. The second x axis runs from 0 to 1 over the figure's width."""
+    """The three traces and the marks, empty."""
     unit, _ = text.unit_of_bytes(sweep.baseline_file)
     point = f"%{{customdata:,.1f}} {unit}<br>%{{y:.2f}} %"
     parameter = text.escape(label).replace("%", "%%")
     traces = [
         go.Scatter(mode="lines", line={"width": 0}, fill="toself", fillcolor=translucent(AFTER, 0.2), hoverinfo="skip"),
-        go.Scatter(
-            x=[0, 1],
-            xaxis="x2",
-            mode="lines",
-            line={"color": BEFORE, "width": 2, "dash": "dash"},
-            hoverinfo="skip",
-        ),
         go.Scatter(
             name="after",
             mode="lines+markers",
@@ -75,19 +68,23 @@ def _figure(sweep: Sweep, label: str, scale: Scale) -> go.Figure:
     layout = {
         "xaxis": axis,
         "yaxis": {"title": {"text": "accuracy (%)"}, "range": [0, 100], "nticks": 6, "zeroline": False},
-        "xaxis2": {"overlaying": "x", "range": [0, 1], "visible": False, "fixedrange": True},
-        "shapes": _pointer(),
+        "shapes": _marks(),
     }
     return new_figure(traces, layout)
 
 
-def _pointer() -> list[dict[str, Any]]:
-    """The line and the disc that say "you are here". Shapes: plotly moves them without drawing the curve again."""
-    line = {"x0": _NOWHERE, "x1": _NOWHERE, "y0": 0, "y1": 1, "yref": "paper", "layer": "below"}
+def _marks() -> list[dict[str, Any]]:
+    """The baseline's accuracy, and the line and the disc that say "you are here".
+
+    Shapes: plotly moves them without drawing the curve again.
+    """
+    baseline = {"x0": 0, "x1": 1, "xref": "paper", "y0": _NOWHERE, "y1": _NOWHERE, "layer": "below"}
+    here = {"x0": _NOWHERE, "x1": _NOWHERE, "y0": 0, "y1": 1, "yref": "paper", "layer": "below"}
     disc = {"xsizemode": "pixel", "ysizemode": "pixel", "xanchor": _NOWHERE, "yanchor": _NOWHERE}
     corners = {"x0": -9, "x1": 9, "y0": -9, "y1": 9}
     return [
-        {"type": "line", "line": {"color": NEUTRAL, "width": 1.5, "dash": "dot"}, **line},
+        {"type": "line", "line": {"color": BEFORE, "width": 2, "dash": "dash"}, **baseline},
+        {"type": "line", "line": {"color": NEUTRAL, "width": 1.5, "dash": "dot"}, **here},
         {"type": "circle", "fillcolor": AFTER, "line": {"color": "#FFFFFF", "width": 2.5}, **disc, **corners},
     ]
 
@@ -97,7 +94,8 @@ def _bindings(scale: Scale) -> tuple[Binding, ...]:
     return (
         Binding(("data", _BAND, "x"), f"band_{scale}", "whole"),
         Binding(("data", _BAND, "y"), "band", "whole"),
-        Binding(("data", _BASELINE_LINE, "y"), "baseline_line", "whole"),
+        Binding(("layout", "shapes", _BASELINE_LINE, "y0"), "baseline_line", "scalar"),
+        Binding(("layout", "shapes", _BASELINE_LINE, "y1"), "baseline_line", "scalar"),
         Binding(("layout", "shapes", _HERE_LINE, "x0"), f"here_{scale}", "scalar"),
         Binding(("layout", "shapes", _HERE_LINE, "x1"), f"here_{scale}", "scalar"),
         Binding(("data", _CURVE, "x"), f"sizes_{scale}", "whole"),
@@ -137,7 +135,7 @@ def wholes(sweep: Sweep) -> dict[str, np.ndarray]:
         "accuracies": accuracies,
         "band": band,
         "baseline_accuracy": np.array([baseline]),
-        "baseline_line": np.array([baseline, baseline]),
+        "baseline_line": np.full(len(sizes), np.nan_to_num(baseline, nan=_NOWHERE)),
         **_size_ranges(np.append(sizes, baseline_size)),
         "accuracy_range": _accuracy_range(np.concatenate([lows, highs, [baseline]])),
     }

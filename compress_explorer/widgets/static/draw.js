@@ -14,6 +14,9 @@ const AT_ONCE = { mode: "immediate", frame: { duration: 0, redraw: false }, tran
 
 const KERNEL_TYPE = 14; // pixels; the kernel's margins and widths are meant for type of this size
 
+/** Plotly takes numbers with the same revision for the same numbers, so that no two figures may share one. */
+let revision = 0;
+
 /**
  * Draws a figure of another size, theme or kind.
  * @param {Object} plotly
@@ -32,16 +35,16 @@ export async function drawWhole(plotly, plot, { figure, original }, type, templa
 
 /**
  * Draws what differs from the last position. Making the whole figure takes three times as long, so it is done only
- * when something changed that is neither a trace nor a shape, such as the range of an axis.
+ * when something changed that is neither a trace nor a shape, such as the range of an axis, or when a trace appears.
  * @param {Object} plotly
  * @param {HTMLElement} plot
  * @param {Object} figure
- * @param {(string|number)[][]} changed  the paths of the places that differ
+ * @param {import("./film.js").Changes} changes
  */
-export async function drawChanges(plotly, plot, figure, changed) {
+export async function drawChanges(plotly, plot, figure, { changed, appeared }) {
   const ofTraces = changed.filter(([part]) => part === "data");
   const ofShapes = changed.filter(([part, name]) => part === "layout" && name === "shapes");
-  if (ofTraces.length + ofShapes.length < changed.length) {
+  if (appeared || ofTraces.length + ofShapes.length < changed.length) {
     await redraw(plotly, plot, figure);
     return;
   }
@@ -50,7 +53,7 @@ export async function drawChanges(plotly, plot, figure, changed) {
 }
 
 async function redraw(plotly, plot, { data, layout }) {
-  layout.datarevision = (layout.datarevision ?? 0) + 1;
+  layout.datarevision = ++revision;
   await plotly.react(plot, data, layout, CONFIG);
 }
 

@@ -64,6 +64,8 @@ export function isPosition(film, value) {
   return Math.abs(nearest - value) <= 1e-9 * Math.max(1, Math.abs(nearest));
 }
 
+/** @typedef {{changed: (string|number)[][], appeared: boolean}} Changes */
+
 /**
  * Fills a figure's bound places with one position of the film: the same rules as `apply_bindings` in Python.
  * A place whose numbers are not known yet stays as it is.
@@ -71,20 +73,28 @@ export function isPosition(film, value) {
  * @param {Binding[]} bindings
  * @param {Film} film
  * @param {number} frame
- * @returns {(string|number)[][]} the paths of the places that differ from before
+ * @returns {Changes} the paths of the places that differ from before, and whether one had no numbers before
  */
 export function applyBindings(figure, bindings, film, frame) {
   const changed = [];
+  let appeared = false;
   for (const binding of bindings) {
     const filling = fillingOf(binding, film, frame);
     if (filling === undefined) continue;
     let place = figure;
     for (const key of binding.path.slice(0, -1)) place = place[key];
     const last = binding.path[binding.path.length - 1];
-    if (!same(place[last], filling)) changed.push(binding.path);
+    if (!same(place[last], filling)) {
+      changed.push(binding.path);
+      appeared ||= hasNumbers(filling) && !hasNumbers(place[last]);
+    }
     place[last] = filling;
   }
-  return changed;
+  return { changed, appeared };
+}
+
+function hasNumbers(filling) {
+  return Array.isArray(filling) && filling.some(Number.isFinite);
 }
 
 /** Whether two fillings look alike; an unknown number is like another. */

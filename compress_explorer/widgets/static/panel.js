@@ -47,11 +47,11 @@ export function createPanel(parent, name, spec, env) {
     const variant = variants[scale];
     if (!scroll.clientWidth) return false;
     makeScrollable(scroll, variant.height > scroll.clientHeight);
-    const changed = applyBindings(variant.figure, variant.bindings, film, frame);
+    const changes = applyBindings(variant.figure, variant.bindings, film, frame);
     const room = [variant, env.type(), env.template(), scroll.clientWidth, Math.max(scroll.clientHeight, variant.height)];
     plot.setAttribute("aria-label", `${title}: ${description}`);
     if (room.some((entry, index) => entry !== drawn[index])) await drawWhole(env.plotly, plot, ...room);
-    else await drawChanges(env.plotly, plot, variant.figure, changed);
+    else await drawChanges(env.plotly, plot, variant.figure, changes);
     drawn = room;
     if (!listening) listen();
     return true;
