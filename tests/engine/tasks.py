@@ -1,5 +1,7 @@
 """A small classification task and networks for it, made on the spot."""
 
+import functools
+
 import torch
 from torch import Tensor, nn
 
@@ -23,17 +25,27 @@ def task(test: int = 3000, validation: int = 700) -> Task:
 
 def network(seed: int = 0) -> nn.Sequential:
     """Batch normalization with statistics of its own, dropout, and weights that classify rather well."""
+    model = _untrained()
+    model.load_state_dict(_trained(seed))
+    return model.eval()
+
+
+def _untrained() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(8, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Dropout(0.5), nn.Linear(24, CLASSES))
+
+
+@functools.cache
+def _trained(seed: int) -> dict[str, Tensor]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = nn.Sequential(nn.Linear(8, 24), nn.BatchNorm1d(24), nn.ReLU(), nn.Dropout(0.5), nn.Linear(24, CLASSES))
+        model = _untrained()
         inputs, labels = samples(2000, seed=2)
         optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
         for _ in range(60):
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(inputs), labels).backward()
             optimizer.step()
-        model.zero_grad()
-    return model.eval()
+    return {name: tensor.detach() for name, tensor in model.state_dict().items()}
 
 
 def correct(model: nn.Module, inputs: Tensor, labels: Tensor) -> int:
