@@ -18,7 +18,7 @@ TOLERANCE = 1e-9
 """Relative distance below which two numbers are one value: what binary arithmetic in the browser may add."""
 
 
-class ExactSlider(ipywidgets.Widget): # ipywidgets is not typed
+class ExactSlider(ipywidgets.Widget):  # ipywidgets is not typed
     """What the sliders share: the declared positions, and a value that is none of them while one is held."""
 
     _positions: tuple[float, ...] = ()
