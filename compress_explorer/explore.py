@@ -48,10 +48,12 @@ def explore(
     from compress_explorer.widgets.explorer import Explorer  # heavy, and not needed by scripts
     from compress_explorer.widgets.state import first_state
 
-    steps = Recipe(recipe) if isinstance(recipe, Step) else recipe
+    steps = recipe if recipe is None or isinstance(recipe, Recipe) else Recipe(recipe)
     if model is None or isinstance(model, str):
-        if task is not None or test is not None:
-            raise ModelError("The bundled models bring their own data. Pass your nn.Module together with test=(x, y).")
+        if any(part is not None for part in (task, test, validation, train)) or metric is not accuracy:
+            raise ModelError(
+                "The bundled models bring their own data and metric. Pass your nn.Module together with test=(x, y)."
+            )
         sources: dict[str, Callable[[], tuple[nn.Module, Task]]] = {
             name: functools.partial(zoo.load, name) for name in zoo.names()
         }
@@ -74,8 +76,8 @@ def own_task(task: Task | None, *, test: Any, validation: Any, train: Any, metri
         DataError: when there are no test data, both forms are given, or the data cannot be used.
     """
     if isinstance(task, Task):
-        if test is not None or validation is not None or train is not None:
-            raise DataError("Pass either a task, or test=, validation= and train=, not both.")
+        if any(part is not None for part in (test, validation, train)) or metric is not accuracy:
+            raise DataError("Pass either a task, or test=, validation=, train= and metric=, not both.")
         return task
     if task is not None:
         raise DataError(f"task must be a Task, not {type(task).__name__}. Pass data as test=(x, y).")

@@ -1,12 +1,15 @@
 """All compression methods, in the order of the menus."""
 
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from compress_explorer.methods import binary, integer, magnitude, magnitude_global, power_of_two, random
 from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter
 from compress_explorer.spec.recipe import Step
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METHODS: tuple[Method, ...] = (
     random.METHOD,
@@ -40,8 +43,10 @@ def complete(step: Step) -> Step:
     return step.replace(**method(step.method).complete(dict(step.values)))
 
 
-def methods_table() -> pd.DataFrame:
+def methods_table() -> "pd.DataFrame":
     """One row a method: name, label, family, summary, parameters (ranges, defaults), formula, source."""
+    import pandas as pd  # takes a third of a second to import
+
     rows = [
         {
             "name": entry.name,

@@ -66,20 +66,27 @@ class ExplorerState:
 
     def with_step(self, index: int) -> "ExplorerState":
         """Another step's controls shown."""
-        chosen = replace(self, step=index).with_step_checked()
-        return replace(chosen, parameter=numeric_parameters(chosen.active.method)[0])
+        if not 0 <= index < len(self.recipe):
+            return replace(self, step=index).with_step_checked()
+        method = self.recipe.steps[index].method
+        return replace(self, step=index, parameter=numeric_parameters(method)[0])
 
     def with_step_checked(self) -> "ExplorerState":
-        """The same, when its active step exists.
+        """The same, when its active step and the parameter in hand exist.
 
         Raises:
-            ParameterError: when the recipe is empty or has no such step.
+            ParameterError: when the recipe is empty, has no such step, or the parameter is no numeric one of it.
         """
         if not len(self.recipe):
             raise ParameterError("An explorer needs at least one step. Use e.g. Step('magnitude', sparsity=0.5).")
         if not 0 <= self.step < len(self.recipe):
             raise ParameterError(
                 f"step={self.step} does not exist; the recipe has {len(self.recipe)} steps, counted from 0."
+            )
+        numeric = numeric_parameters(self.active.method)
+        if self.parameter not in numeric:
+            raise ParameterError(
+                f"parameter={self.parameter!r} cannot be varied; {self.active.method} has {', '.join(numeric)}."
             )
         return self
 
@@ -106,15 +113,25 @@ class ExplorerState:
         Raises:
             FileFormatError: when it is none, or is of a newer version.
         """
+        if not isinstance(data, Mapping):
+            raise FileFormatError(f"This is not an explorer's state but a {type(data).__name__}.")
         if data.get("version") != FORMAT_VERSION:
             raise FileFormatError(
                 f"This state has version {data.get('version')!r}; this package reads version {FORMAT_VERSION}."
             )
         fields = {key: value for key, value in data.items() if key != "version"}
         try:
-            return cls(**{**fields, "recipe": Recipe.from_dict(fields["recipe"])})
+            state = cls(**{**fields, "recipe": Recipe.from_dict(fields["recipe"])})
         except (KeyError, TypeError) as error:
-            raise FileFormatError(f"This is not an explorer's state: {error}.") from error
+            raise FileFormatError(
+                f"This is not an explorer's state: {error}. Expected what ExplorerState.to_dict() gives."
+            ) from error
+        for name, kind in {"model": str, "step": int, "parameter": str, "layer": str, "split": str}.items():
+            if not isinstance(getattr(state, name), kind):
+                raise FileFormatError(
+                    f"This is not an explorer's state: {name}={getattr(state, name)!r} is no {kind.__name__}."
+                )
+        return state
 
 
 def first_state(model: str, split: str = "test", recipe: Recipe | None = None) -> ExplorerState:
