@@ -33,6 +33,11 @@ def quantization(weights):
     return synthetic.bits_sweep(weights)
 
 
+def logarithmic(panel: Panel) -> Panel:
+    assert panel.logarithmic is not None
+    return panel.logarithmic
+
+
 def filled(panel: Panel, sweep: Sweep, index: int, before: dict[str, int]) -> go.Figure:
     made = film.film(sweep, "key", parameter_of(sweep), before)
     return apply_bindings(panel.figure, panel.bindings, film.numbers(made), index, made["texts"])
@@ -50,7 +55,7 @@ def trace(figure: go.Figure, name: str):
 @pytest.mark.parametrize("index", range(len(VALUES)))
 def test_the_histogram_counts_every_weight_once(weights, pruning, index, scale):
     panel = weights_histogram.panel(pruning)
-    figure = filled(panel if scale == "linear" else panel.logarithmic, pruning, index, synthetic.before(weights))
+    figure = filled(panel if scale == "linear" else logarithmic(panel), pruning, index, synthetic.before(weights))
     count = sum(weight.size for weight in weights.values())
     zeros = trace(figure, "zeros").y[1]
     assert round(sum(trace(figure, "before").y)) == count
@@ -92,7 +97,7 @@ def test_the_count_axis_holds_all_bins(weights, quantization):
         largest = max(*frame.histogram.before, *frame.histogram.after)
         figure = filled(panel, quantization, index, synthetic.before(weights))
         assert figure.layout.yaxis.range[1] > largest
-        figure = filled(panel.logarithmic, quantization, index, synthetic.before(weights))
+        figure = filled(logarithmic(panel), quantization, index, synthetic.before(weights))
         low, high = figure.layout.yaxis.range
         assert low < 0 < math.log10(max(largest, frame.histogram.zeros_after)) < high
 
@@ -128,7 +133,7 @@ def test_the_band_runs_along_the_upper_ends_and_back_along_the_lower(weights, qu
 
 
 def test_the_logarithmic_size_axis_shows_exponents_under_plain_numbers(weights, pruning):
-    panel = trade_off.panel(pruning, "Sparsity").logarithmic
+    panel = logarithmic(trade_off.panel(pruning, "Sparsity"))
     figure = filled(panel, pruning, 3, synthetic.before(weights))
     assert np.allclose(trace(figure, "after").x, [math.log10(frame.file / 1000) for frame in pruning.frames])
     assert np.allclose(trace(figure, "after").customdata, [frame.file / 1000 for frame in pruning.frames])

@@ -14,7 +14,7 @@ class FakeComm(BaseComm):
 
     messages: list[tuple[dict[str, Any], list[Any]]]
 
-    def publish_msg(  # type: ignore[no-untyped-def]
+    def publish_msg(
         self,
         msg_type,  # noqa: ARG002
         data=None,

@@ -3,6 +3,7 @@ import json
 import re
 import weakref
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,7 +111,8 @@ def test_controls_are_sent_as_references(messages):
 
 
 def test_clicks_arrive():
-    stage, heard = Stage(), []
+    stage = Stage()
+    heard: list[dict[str, Any]] = []
     stage.on_click(heard.append)
     click = {"type": "click", "figure": "tradeoff", "trace": 1, "point": 7}
     stage._handle_custom_msg(click, [])
