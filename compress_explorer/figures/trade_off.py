@@ -20,7 +20,9 @@ _ROUND = [digit * 10.0**power for power in range(-3, 7) for digit in (1, 2, 5)]
 _NOWHERE = -1e9
 """Where the pointer is drawn while its place is not known: outside of every axis."""
 
-_BAND, _CURVE, _BASELINE = range(3)
+_BAND, CURVE, _BASELINE = range(3)
+"""Places of the traces; point i of the curve is position i of the sweep."""
+
 _BASELINE_LINE, _HERE_LINE, _HERE = range(3)
 
 
@@ -98,9 +100,9 @@ def _bindings(scale: Scale) -> tuple[Binding, ...]:
         Binding(("layout", "shapes", _BASELINE_LINE, "y1"), "baseline_line", "scalar"),
         Binding(("layout", "shapes", _HERE_LINE, "x0"), f"here_{scale}", "scalar"),
         Binding(("layout", "shapes", _HERE_LINE, "x1"), f"here_{scale}", "scalar"),
-        Binding(("data", _CURVE, "x"), f"sizes_{scale}", "whole"),
-        Binding(("data", _CURVE, "customdata"), "sizes_linear", "whole"),
-        Binding(("data", _CURVE, "y"), "accuracies", "whole"),
+        Binding(("data", CURVE, "x"), f"sizes_{scale}", "whole"),
+        Binding(("data", CURVE, "customdata"), "sizes_linear", "whole"),
+        Binding(("data", CURVE, "y"), "accuracies", "whole"),
         Binding(("data", _BASELINE, "x"), f"baseline_size_{scale}", "whole"),
         Binding(("data", _BASELINE, "customdata"), "baseline_size_linear", "whole"),
         Binding(("data", _BASELINE, "y"), "baseline_accuracy", "whole"),

@@ -15,6 +15,7 @@ from compress_explorer.engine.compress import CompressedModel, compress
 from compress_explorer.engine.evaluate import evaluate
 from compress_explorer.engine.live import LiveEngine, Update
 from compress_explorer.engine.task import Task
+from compress_explorer.figures import trade_off
 from compress_explorer.methods import catalogue
 from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.run import Run
@@ -69,6 +70,7 @@ class Explorer(ipywidgets.VBox):
         self._moved_to = first
         self._panel = Panel(list(self._sources), self._actions())
         self._stage = Stage(theme=theme)
+        self._stage.on_click(self._clicked)
         self._feed = StageFeed(self._stage)
         body = ipywidgets.Box([self._panel, self._stage])
         body.add_class("ce-body")
@@ -175,6 +177,14 @@ class Explorer(ipywidgets.VBox):
             reset=lambda: self._guarded(self.reset),
             cancel=lambda: self._guarded(self.cancel),
         )
+
+    def _clicked(self, message: dict[str, Any]) -> None:
+        """A click on a point of the trade-off curve sets the slider to it."""
+        on_curve = message["figure"] == "tradeoff" and message["trace"] == trade_off.CURVE
+        if not on_curve or not 0 <= message["point"] < len(self._feed.values):
+            return
+        value = self._feed.values[message["point"]]
+        self._from_user("click", lambda state: state.with_value(state.parameter, value))
 
     def _with_model(self, state: ExplorerState, model: str) -> ExplorerState:
         if model == state.model:

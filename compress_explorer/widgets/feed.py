@@ -18,13 +18,17 @@ PATCH_INTERVAL = 0.06
 
 
 class StageFeed:
-    """What of the engine's news the Stage has been told. Used under the explorer's lock."""
+    """What of the engine's news the Stage has been told. Used under the explorer's lock.
+
+    Attributes:
+        values: the positions of the film that the Stage plays.
+    """
 
     def __init__(self, stage: Stage) -> None:
         """Feeds `stage`."""
         self._stage = stage
         self._shown: Setting | None = None
-        self._values: tuple[Value, ...] = ()
+        self.values: tuple[Value, ...] = ()
         self._figures_of: tuple[object, ...] | None = None
         self._films = 0
         self._waiting: set[int] = set()
@@ -73,7 +77,7 @@ class StageFeed:
 
     def _plays(self, setting: Setting, sweep: Sweep) -> bool:
         """Whether the film on the Stage is this sweep's, so that only changed points need to be sent."""
-        return self._shown is not None and setting.family == self._shown.family and sweep.values == self._values
+        return self._shown is not None and setting.family == self._shown.family and sweep.values == self.values
 
     def _show_film(
         self, engine: LiveEngine, setting: Setting, sweep: Sweep, controls: Mapping[str, ipywidgets.Widget]
@@ -88,7 +92,7 @@ class StageFeed:
             self._figures_of = figures_of
         self._films += 1
         self._stage.film = films.film(sweep, str(self._films), declaration, engine.before)
-        self._shown, self._values = setting, sweep.values
+        self._shown, self.values = setting, sweep.values
         self._waiting.clear()
 
     def _patch(self, engine: LiveEngine, update: Update, sweep: Sweep) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import FloatRect, Locator, Page
 
 import compress_explorer as ce
 from compress_explorer.methods import catalogue
@@ -18,6 +18,9 @@ from compress_explorer.methods import catalogue
 pytestmark = pytest.mark.browser
 
 START = Path(__file__).parents[2] / "notebooks" / "00_start_here.ipynb"
+
+HARD_SPACE = "\xa0"
+"""What ipywidgets puts for spaces in a menu."""
 
 EVENTS = """
 () => {
@@ -29,8 +32,9 @@ EVENTS = """
 SETTLED = """
 (last) => {
   const status = document.querySelector(".ce-status [data-ce-state]");
-  const same = (name) => document.querySelector(`.ce-${name} [data-ce-value]`).dataset.ceRequest === status.dataset.ceRequest;
-  return status.dataset.ceState === "exact" && Number(status.dataset.ceRequest) > last && same("size") && same("accuracy");
+  const request = status.dataset.ceRequest;
+  const same = (name) => document.querySelector(`.ce-${name} [data-ce-value]`).dataset.ceRequest === request;
+  return status.dataset.ceState === "exact" && Number(request) > last && same("size") && same("accuracy");
 }
 """
 
@@ -60,12 +64,14 @@ class Opened:
         return self.page.locator(f".ce-param-{name} [role=slider]")
 
     def chosen(self, name: str) -> str:
-        return str(self.menu(name).evaluate("select => select.options[select.selectedIndex].textContent"))
+        text = self.menu(name).evaluate("select => select.options[select.selectedIndex].textContent")
+        return str(text).replace(HARD_SPACE, " ")
 
     def choose(self, name: str, label: str) -> None:
         """Picks an entry of a menu with the mouse."""
-        self.menu(name).select_option(label=label)
-        self.settle()
+        if self.chosen(name) != label:
+            self.menu(name).select_option(label=label.replace(" ", HARD_SPACE))
+            self.settle()
 
     def recipe(self) -> ce.Recipe:
         """The recipe that the controls on the page spell out."""
@@ -145,16 +151,16 @@ def test_opens_ready_and_exact(explorer):
 
 @pytest.mark.parametrize("method", list(labels_of_methods()))
 def test_every_control_of_a_method_by_keyboard_and_by_mouse(explorer, method):
-    if explorer.chosen("method") != labels_of_methods()[method]:
-        explorer.choose("method", labels_of_methods()[method])
+    explorer.choose("method", labels_of_methods()[method])
     explorer.check()
     for parameter in catalogue.method(method).parameters:
         if parameter.when is not None:
             explorer.choose(f"param-{parameter.when[0]}", parameter.when[1][0])
             explorer.check()
         if parameter.kind == "choice":
-            explorer.choose(f"param-{parameter.name}", parameter.choices[-1])
-            explorer.check()
+            for choice in parameter.choices:
+                explorer.choose(f"param-{parameter.name}", choice)
+                explorer.check()
         elif explorer.slider(parameter.name).count():
             press_and_drag(explorer, parameter.name)
         else:
@@ -166,33 +172,37 @@ def test_every_control_of_a_method_by_keyboard_and_by_mouse(explorer, method):
 
 
 def press_and_drag(explorer: Opened, name: str) -> None:
-    """Moves a slider by an arrow key, then with the mouse, and checks what is shown after each."""
+    """Moves a slider by an arrow key, then with the mouse to one of its ends, and checks what is shown after each."""
     handle = explorer.slider(name)
-    handle.focus()
-    before = handle.get_attribute("aria-valuenow")
-    low = explorer.page.locator(f".ce-param-{name} [role=slider]").get_attribute("aria-valuemin")
-    handle.press("ArrowRight" if before == low else "ArrowLeft")
+    readout = explorer.page.locator(f".ce-param-{name} .widget-readout")
+    track = explorer.page.locator(f".ce-param-{name} .noUi-base").bounding_box()
+    assert track is not None
+    before = readout.inner_text()
+    handle.press("ArrowRight" if is_at_low_end(handle, track) else "ArrowLeft")
+    explorer.settle()
+    assert readout.inner_text() != before
+    explorer.check()
+    target = track["x"] + (0.99 * track["width"] if is_at_low_end(handle, track) else 1)
+    box = handle.bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    explorer.page.mouse.move(box["x"] + box["width"] / 2, middle)
+    explorer.page.mouse.down()
+    explorer.page.mouse.move(target, middle, steps=8)
+    explorer.page.mouse.up()
     explorer.settle()
     explorer.check()
-    assert explorer.slider(name).get_attribute("aria-valuenow") != before
-    track = explorer.page.locator(f".ce-param-{name} .noUi-base").bounding_box()
-    start = explorer.slider(name).bounding_box()
-    assert track is not None
-    assert start is not None
-    middle = start["y"] + start["height"] / 2
-    explorer.page.mouse.move(start["x"] + start["width"] / 2, middle)
-    explorer.page.mouse.down()
-    for step in range(1, 9):
-        explorer.page.mouse.move(track["x"] + track["width"] * (0.2 + 0.06 * step), middle)
-    explorer.page.mouse.up()
-    explorer.settle_drag()
-    explorer.check()
+
+
+def is_at_low_end(handle: Locator, track: FloatRect) -> bool:
+    """Whether a slider's handle stands at its smallest value."""
+    box = handle.bounding_box()
+    assert box is not None
+    return box["x"] + box["width"] / 2 < track["x"] + 0.01 * track["width"]
 
 
 def test_models_and_layers_by_menu_and_by_keyboard(explorer):
     for name in ce.models():
-        if name == explorer.chosen("model"):
-            continue
         explorer.choose("model", name)
         explorer.check()
     explorer.choose("model", "lenet-300-100")
@@ -221,7 +231,7 @@ def test_dragging_draws_every_frame_in_the_browser_with_the_kernel_busy(explorer
     )
     values = page.evaluate("() => window.painted.filter((d) => d.figure === 'histogram').map((d) => d.value)")
     assert values == sorted(values)
-    explorer.settle_drag()
+    explorer.settle()
     explorer.check()
 
 
@@ -252,7 +262,8 @@ def test_walk_by_tab_reaches_every_control_and_each_has_a_name(explorer):
               const at = document.activeElement;
               if (!at.closest(".ce-explorer")) return null;
               const label = at.labels?.[0]?.textContent;
-              return [at.closest("[class*=ce-]").className, at.getAttribute("aria-label") || at.title || label || at.textContent];
+              const name = at.getAttribute("aria-label") || at.title || label || at.textContent;
+              return [at.closest("[class*=ce-]").className, name];
             }"""
         )
         if inside is None:
@@ -271,7 +282,7 @@ def test_nothing_in_the_strip_moves_while_numbers_change(explorer):
     explorer.slider("sparsity").focus()
     for _ in range(30):
         page.keyboard.press("ArrowRight")
-    explorer.settle_drag()
+    explorer.settle()
     assert boxes() == before
 
 

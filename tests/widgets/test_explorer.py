@@ -217,6 +217,17 @@ def test_callbacks_from_other_threads(explorer):
     assert_shows_its_state(explorer)
 
 
+def test_a_click_on_the_curve_sets_the_slider_and_other_clicks_do_nothing(explorer):
+    explorer.wait(60)
+    before = explorer.state
+    for figure, trace, point in (("histogram", 1, 30), ("tradeoff", 2, 0), ("tradeoff", 1, 1000)):
+        explorer._stage._receive(None, {"type": "click", "figure": figure, "trace": trace, "point": point}, [])
+        assert explorer.state == before
+    explorer._stage._receive(None, {"type": "click", "figure": "tradeoff", "trace": 1, "point": 30}, [])
+    assert explorer._panel.parameters["sparsity"].value == 0.3
+    assert_shows_its_state(explorer)
+
+
 def test_cancel_keeps_what_is_known_and_the_next_change_works(explorer):
     explorer.cancel()
     explorer._panel.parameters["sparsity"].value = 0.66

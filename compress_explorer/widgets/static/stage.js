@@ -37,6 +37,7 @@ async function render({ model, el }) {
   listen("msg:custom", (message, buffers) => {
     if (message.type === "patch") core.patch(message, buffers[0]);
   });
+  el.addEventListener("ce-painted", () => keepKeys(el), { once: true }); // by then it is on the page
   await followed.refresh();
 
   return () => {
@@ -44,6 +45,15 @@ async function render({ model, el }) {
     followed.end();
     core.destroy();
   };
+}
+
+/**
+ * Keys pressed in the explorer's controls are not the notebook's: a menu would lose its arrow keys to it. JupyterLab
+ * looks for the mark on the focused element itself.
+ */
+function keepKeys(el) {
+  const keep = ({ target }) => { target.dataset.lmSuppressShortcuts = "true"; };
+  el.closest(".ce-explorer")?.addEventListener("focusin", keep);
 }
 
 /**
