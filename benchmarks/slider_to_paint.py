@@ -109,7 +109,7 @@ EXPLORED = "() => bench.painted.histogram !== undefined && bench.exact.explorer 
 NAIVELY = "() => bench.painted.naive !== undefined && bench.exact['.bench-naive-text'] !== undefined"
 EXPLORER_TIMES = {
     "Explorer: histogram and size": "bench.painted.histogram",
-    "Explorer: exact accuracy": "bench.exact.explorer",
+    "Explorer: exact accuracy, foreseen": "bench.exact.explorer",
 }
 NAIVE_TIMES = {
     "today's notebook: histogram": "bench.painted.naive",

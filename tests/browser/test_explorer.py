@@ -97,14 +97,17 @@ class Opened:
         """What is shown is what the engine computes here, and the histogram counts every weight once."""
         model, task = loaded(self.chosen("model"))
         compressed = ce.compress(model, self.recipe())
-        assert self.shown() == (
-            compressed.size().file,
-            pytest.approx(ce.evaluate(compressed, task).value, abs=1e-9),
-        )
+        self.check_numbers(compressed, task)
         layer = self.chosen("layer")
         weights = {entry.name: entry.values.numel() for entry in compressed.stored if entry.treated}
         wanted = sum(weights.values()) if layer == "whole model" else weights[layer]
         assert self.histogram_counts() == {"before": wanted, "after": wanted}
+
+    def check_numbers(self, compressed: ce.CompressedModel, task: ce.Task) -> None:
+        """Size and accuracy are those of `compressed`."""
+        size, accuracy = self.shown()
+        assert size == compressed.size().file
+        assert accuracy == pytest.approx(ce.evaluate(compressed, task).value, abs=1e-9)
 
     def histogram_counts(self) -> dict[str, int]:
         """Sums of the counts that plotly draws; the zeros stand apart from the other compressed weights."""
@@ -247,8 +250,7 @@ def test_undo_redo_reset_and_a_second_step(explorer):
     explorer.settle()
     model, task = loaded("lenet-300-100")
     recipe = ce.Recipe([ce.Step("magnitude"), ce.Step("integer")])
-    compressed = ce.compress(model, recipe)
-    assert explorer.shown() == (compressed.size().file, pytest.approx(ce.evaluate(compressed, task).value, abs=1e-9))
+    explorer.check_numbers(ce.compress(model, recipe), task)
 
 
 def test_walk_by_tab_reaches_every_control_and_each_has_a_name(explorer):

@@ -4,6 +4,7 @@ import gc
 import threading
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -53,8 +54,10 @@ def shown(explorer: Explorer) -> tuple[int, float, str]:
 
 def assert_shows_its_state(explorer: Explorer) -> None:
     explorer.wait(60)
-    size, accuracy = expected(explorer)
-    assert shown(explorer) == (size, pytest.approx(accuracy, abs=1e-12), "exact")
+    size, accuracy, state = shown(explorer)
+    assert state == "exact"
+    assert size == expected(explorer)[0]
+    assert accuracy == pytest.approx(expected(explorer)[1], abs=1e-12)
 
 
 def test_opens_on_exact_numbers(explorer):
@@ -190,11 +193,15 @@ def test_an_exception_shows_with_its_cause_and_the_next_change_recovers():
 def test_many_rapid_moves_compute_few_settings(monkeypatch, explorer):
     explorer.wait(60)
     explorer.cancel()
-    asked = []
-    real = explorer._engine._answer
-    monkeypatch.setattr(
-        explorer._engine, "_answer", lambda request, *rest: (asked.append(request), real(request, *rest))[1]
-    )
+    asked: list[int] = []
+    assert explorer._engine is not None
+    answer = explorer._engine._answer
+
+    def counted(request: int, *rest: Any) -> None:
+        asked.append(request)
+        answer(request, *rest)
+
+    monkeypatch.setattr(explorer._engine, "_answer", counted)
     hold = explorer._lock
     with hold:  # the worker cannot report while we move, as when a drag is faster than the engine
         for percent in range(50):
@@ -264,6 +271,7 @@ def test_closing_ends_the_worker_and_frees_every_widget():
     model = small_model()
     explorer = ce.explore(model, test=small_data(model))
     explorer.wait(60)
+    assert explorer._engine is not None
     worker, alive = explorer._engine._worker, weakref.ref(explorer)
     explorer.close()
     assert not worker.is_alive()
