@@ -28,7 +28,7 @@ _LOWER, _UPPER, _ARROW, _ZEROS = range(4)
 
 def panel(sweep: Sweep, layer: str | None = None) -> Panel:
     """The panel for one layer, or for all treated weights when `layer` is None."""
-    title = "Weights" if layer is None else f"Weights of {layer}"
+    title = "Weights" if layer is None else layer
     quantized = any(frame is not None and frame.histogram.levels for frame in sweep.frames)
     legend = (("before", BEFORE), ("after", AFTER), *([("levels", NEUTRAL)] if quantized else []))
     log = Panel(title, _figure("log"), _bindings("log"), legend)

@@ -71,7 +71,7 @@ def _level_map(index: WeightIndex) -> ScalarMap:
 
 METHOD = Method(
     name="binary",
-    label="Binary (BWN)",
+    label="Binary weights (BWN)",
     family="Quantization",
     summary="Keeps the sign of each weight and one shared magnitude; more bits do the same to what is left.",
     formula="ŵ = α·sign(w),  α = mean|w|;  "

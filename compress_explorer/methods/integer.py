@@ -122,7 +122,7 @@ def _level_map(index: WeightIndex, bits: int, scheme: str) -> ScalarMap:
 
 METHOD = Method(
     name="integer",
-    label="Integer (uniform)",
+    label="Integer quantization",
     family="Quantization",
     summary="Rounds weights to evenly spaced levels, stored as small whole numbers with a scale.",
     formula="q = clamp(⌊w/s⌉ + z, q_min, q_max),  ŵ = s·(q − z);  "

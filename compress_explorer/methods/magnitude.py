@@ -45,7 +45,7 @@ def threshold_map(threshold: float) -> ScalarMap:
 
 METHOD = Method(
     name="magnitude",
-    label="Magnitude, per layer",
+    label="Magnitude pruning, per layer",
     family="Pruning",
     summary="Removes the weights of smallest magnitude, the same fraction in every layer.",
     formula="W′ = M ⊙ W,  M = 1[|w| > τ],  τ the k-th smallest |w| of the layer, k = round(p·n)",

@@ -43,7 +43,7 @@ def preview(indices: Sequence[WeightIndex], *, sparsity: float = 0.9) -> list[Sc
 
 METHOD = Method(
     name="magnitude-global",
-    label="Magnitude, global",
+    label="Magnitude pruning, global",
     family="Pruning",
     summary="Removes the weights of smallest magnitude under one threshold for all layers.",
     formula="W′ = M ⊙ W,  M = 1[|w| > τ],  τ the k-th smallest |w| of all layers, k = round(p·n)",

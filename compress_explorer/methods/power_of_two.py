@@ -92,9 +92,10 @@ def _level_map(index: WeightIndex, bits: int) -> ScalarMap:
 
 METHOD = Method(
     name="power-of-two",
-    label="Power-of-two (the article's “binary” quantization)",
+    label="Power-of-two (“binary”)",
     family="Quantization",
-    summary="Sends each weight to the nearest signed power of two or zero, so that products become shifts.",
+    summary="Sends each weight to the nearest signed power of two or zero, so that products become shifts; "
+    "some texts call this “binary quantization”.",
     formula="ŵ = sign(w)·2^clip(⌊log₂(4|w|/3)⌋, e_min, e_max),  0 for |w| < 2^e_min / 2;  "
     "e_max = ⌊log₂(4 max|w| / 3)⌋, e_min = e_max − 2^(b−1) + 2",
     source="Zhou et al. 2017, INQ (arXiv 1702.03044) Eq. 1–4, here with 2^b − 1 codes in use; "

@@ -33,7 +33,7 @@ def apply(weight: Tensor, kept: Tensor, *, sparsity: float = 0.5, seed: int = 0)
 
 METHOD = Method(
     name="random",
-    label="Random",
+    label="Random pruning",
     family="Pruning",
     summary="Removes weights by lot, whatever their value: the baseline for every other pruning criterion.",
     formula="W′ = M ⊙ W,  M uniform over the masks with exactly k = round(p·n) zeros",

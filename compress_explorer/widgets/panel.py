@@ -67,7 +67,7 @@ class Panel(ipywidgets.VBox):
         self.step.observe(self._asks(actions.step), "value")
         self.add_step = _button("plus", "Add a step after the others", "ce-add-step", actions.add)
         self.remove_step = _button("minus", "Remove this step", "ce-remove-step", actions.remove)
-        methods = [(f"{entry.family}: {entry.label}", entry.name) for entry in catalogue.METHODS]
+        methods = [(entry.label, entry.name) for entry in catalogue.METHODS]
         self.method = self._dropdown("Method", "ce-method", methods, actions.method)
         self.about = ipywidgets.HTML()
         self.about.add_class("ce-about")

@@ -105,7 +105,7 @@ def test_the_count_axis_holds_all_bins(weights, quantization):
 def test_the_legend_names_levels_only_where_there_are_some(pruning, quantization):
     assert [label for label, _ in weights_histogram.panel(pruning).legend] == ["before", "after"]
     assert [label for label, _ in weights_histogram.panel(quantization).legend] == ["before", "after", "levels"]
-    assert weights_histogram.panel(pruning, "fc1.<b>").title == "Weights of fc1.<b>"
+    assert weights_histogram.panel(pruning, "fc1.<b>").title == "fc1.<b>"
 
 
 def test_the_curve_leaves_out_what_was_not_measured(weights, quantization):

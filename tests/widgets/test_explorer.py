@@ -91,7 +91,7 @@ def test_request_grows_by_one_with_every_accepted_change_and_only_then(explorer)
 def test_layer_and_split_pickers(explorer):
     explorer._panel.layer.value = "2.weight"
     assert_shows_its_state(explorer)
-    assert explorer._stage.figures["histogram"]["title"] == "Weights of 2.weight"
+    assert explorer._stage.figures["histogram"]["title"] == "2.weight"
     explorer._panel.split.value = "validation"
     assert_shows_its_state(explorer)
 
