@@ -23,7 +23,8 @@ ipywidgets.VBox([echo_slider, echo_text])
 
 NAIVE = """
 # What one writes today: FigureWidget, deepcopy, torch.nn.utils.prune, numpy histogram, full evaluation.
-loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(task.test.inputs, task.test.targets), batch_size=256)
+samples = torch.utils.data.TensorDataset(task.test.inputs, task.test.targets)
+loader = torch.utils.data.DataLoader(samples, batch_size=256)
 
 def naive_accuracy(network):
     right = 0
