@@ -37,8 +37,8 @@ slider in turn, all in one page. After each press the accuracy that both noteboo
 
 "Today's notebook" is a FigureWidget with a histogram, `copy.deepcopy`, `torch.nn.utils.prune`, `numpy.histogram` and a
 full evaluation with a DataLoader (`benchmarks/contenders.py`). The Explorer had filled its curve before the first
-press, as it does when nothing moves: its exact accuracy is remembered then ("foreseen"), while today's notebook measures
-after every press. "Painted" is the animation frame after the figure was drawn, or after the text was set.
+press, as it does when nothing moves: its exact accuracy is remembered then ("foreseen"), while today's notebook
+measures after every press. "Painted" is the animation frame after the figure was drawn, or after the text was set.
 """
     RESULTS.write_text(text, encoding="utf-8")
     print(text)
