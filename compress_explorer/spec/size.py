@@ -7,9 +7,10 @@ Accounting = Literal["dense", "packed", "bitmask", "csr", "coo", "relative", "en
 """How bytes are counted.
 
 dense: every weight in the model's own dtype, zeros included (what `torch.save` of a simulated model costs).
-bitmask, csr, coo, relative: the kept weights at their code width, and their positions in that format.
+bitmask, csr, coo, relative: the weights that are not zero at their code width, and their positions in that format.
 packed: the smallest of plain codes, bitmask and relative index: what the file holds.
-entropy: the information bound, for positions and values coded independently, with scales and codebooks.
+entropy: the information bound of coders to which all positions are alike, with scales and codebooks; zeros that
+cluster, as at the border of images, can be coded in less.
 huffman: a real canonical Huffman code of values and of position gaps, code tables included.
 """
 
