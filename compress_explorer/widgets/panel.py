@@ -14,6 +14,7 @@ from compress_explorer.methods import catalogue
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Value
 from compress_explorer.widgets.controls import control
+from compress_explorer.widgets.method_menu import MethodMenu
 from compress_explorer.widgets.state import ExplorerState
 
 ERROR_CLASS = "ce-error"
@@ -67,8 +68,7 @@ class Panel(ipywidgets.VBox):
         self.step.observe(self._asks(actions.step), "value")
         self.add_step = _button("plus", "Add a step after the others", "ce-add-step", actions.add)
         self.remove_step = _button("minus", "Remove this step", "ce-remove-step", actions.remove)
-        methods = [(entry.label, entry.name) for entry in catalogue.METHODS]
-        self.method = self._dropdown("Method", "ce-method", methods, actions.method)
+        self.methods = MethodMenu(catalogue.METHODS, actions.method)
         self.about = ipywidgets.HTML()
         self.about.add_class("ce-about")
         self.values = ipywidgets.VBox()
@@ -90,7 +90,7 @@ class Panel(ipywidgets.VBox):
             [
                 self.model,
                 steps,
-                self.method,
+                self.methods,
                 self.values,
                 self.about,
                 self.layer,
@@ -112,7 +112,7 @@ class Panel(ipywidgets.VBox):
         with self._showing():
             self.model.value = state.model
             self._show_steps(state)
-            self.method.value = state.active.method
+            self.methods.show(state.active.method)
             self._show_parameters(state)
             self.layer.value, self.split.value = state.layer, state.split
         self.undo.disabled, self.redo.disabled = not can_undo, not can_redo

@@ -67,7 +67,7 @@ def test_opens_on_exact_numbers(explorer):
 
 @pytest.mark.parametrize("method", ce.methods()["name"])
 def test_every_method_from_its_menu_with_every_control(explorer, method):
-    explorer._panel.method.value = method
+    explorer._panel.methods.method.value = method
     assert explorer.state.active.method == method
     assert_shows_its_state(explorer)
     for name, control in explorer._panel.parameters.items():
@@ -113,7 +113,7 @@ def test_steps_are_added_chosen_and_removed(explorer):
 
 def test_undo_redo_and_reset(explorer):
     first = explorer.state
-    explorer._panel.method.value = "integer"
+    explorer._panel.methods.method.value = "integer"
     second = explorer.state
     explorer._panel.parameters["scheme"].value = "affine"
     third = explorer.state
@@ -145,7 +145,7 @@ def test_state_can_be_set_observed_and_saved_as_plain_data(explorer):
     seen = []
     explorer.observe(lambda change: seen.append(change["new"]), "state")
     explorer.state = explorer.state.with_method("power-of-two")
-    assert explorer._panel.method.value == "power-of-two"
+    assert explorer._panel.methods.method.value == "power-of-two"
     assert seen[-1] == explorer.state
     assert_shows_its_state(explorer)
     assert type(explorer.state).from_dict(explorer.state.to_dict()) == explorer.state
