@@ -72,7 +72,7 @@ def _level_map(index: WeightIndex) -> ScalarMap:
 METHOD = Method(
     name="binary",
     label="Binary weights (BWN)",
-    family="Quantization",
+    family="Formats and codebooks",
     summary="Keeps the sign of each weight and one shared magnitude; more bits do the same to what is left.",
     formula="ŵ = α·sign(w),  α = mean|w|;  "
     "more bits: ŵ = Σᵢ αᵢ·sign(rᵢ),  r₁ = w,  rᵢ₊₁ = rᵢ − αᵢ·sign(rᵢ),  αᵢ = mean|rᵢ|",
@@ -93,6 +93,7 @@ METHOD = Method(
         granularity_parameter("tensor", "channel", default="channel"),
     ),
     scope="tensor",
+    result="code",
     apply=apply,
     preview=preview,
 )

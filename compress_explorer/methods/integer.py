@@ -123,7 +123,7 @@ def _level_map(index: WeightIndex, bits: int, scheme: str) -> ScalarMap:
 METHOD = Method(
     name="integer",
     label="Integer quantization",
-    family="Quantization",
+    family="Uniform quantization",
     summary="Rounds weights to evenly spaced levels, stored as small whole numbers with a scale.",
     formula="q = clamp(⌊w/s⌉ + z, q_min, q_max),  ŵ = s·(q − z);  "
     "symmetric: z = 0, s = max|w| / (2^(b−1) − 1);  "
@@ -164,6 +164,7 @@ METHOD = Method(
         ),
     ),
     scope="tensor",
+    result="code",
     apply=apply,
     preview=preview,
 )

@@ -52,6 +52,7 @@ METHOD = Method(
     source="Han, Pool, Tran & Dally 2015 (arXiv 1506.02626) §3, the threshold set by the wanted sparsity",
     parameters=(sparsity_parameter(default=0.5),),
     scope="tensor",
+    result="mask",
     apply=apply,
     preview=preview,
 )

@@ -51,6 +51,7 @@ METHOD = Method(
     "criterion: Han, Pool, Tran & Dally 2015 (arXiv 1506.02626) §3",
     parameters=(sparsity_parameter(default=0.9),),
     scope="model",
+    result="mask",
     apply=apply,
     preview=preview,
 )

@@ -93,7 +93,7 @@ def _level_map(index: WeightIndex, bits: int) -> ScalarMap:
 METHOD = Method(
     name="power-of-two",
     label="Power-of-two (“binary”)",
-    family="Quantization",
+    family="Formats and codebooks",
     summary="Sends each weight to the nearest signed power of two or zero, so that products become shifts; "
     "some texts call this “binary quantization”.",
     formula="ŵ = sign(w)·2^clip(⌊log₂(4|w|/3)⌋, e_min, e_max),  0 for |w| < 2^e_min / 2;  "
@@ -114,6 +114,7 @@ METHOD = Method(
         granularity_parameter("tensor", "channel", default="tensor"),
     ),
     scope="tensor",
+    result="code",
     apply=apply,
     preview=preview,
 )

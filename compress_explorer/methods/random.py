@@ -52,5 +52,6 @@ METHOD = Method(
         ),
     ),
     scope="tensor",
+    result="mask",
     apply=apply,
 )

@@ -7,6 +7,25 @@ from typing import Any, Literal
 from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.parameter import Parameter, Value
 
+Result = Literal["mask", "code", "values", "factors", "channels", "inputs", "state"]
+"""What a method's function returns for one tensor.
+
+mask: bool [channels, n], the weights to keep.
+code: a `methods.code.Code`, the quantized form.
+values: new floating-point weights.
+factors: the matrix as a product of smaller ones.
+channels: bool [channels], the output channels to keep; the others are removed from the network.
+inputs: what is done to the layer's input: a scale of each feature, a quantizer.
+state: new values of what is no weight: biases, running statistics.
+"""
+
+Needs = Literal["nothing", "inputs", "gradients"]
+"""What a method must know beside the weights, gathered on the task's train split.
+
+inputs: the second moments of what each layer is fed.
+gradients: those of the loss with respect to the weights.
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
@@ -21,9 +40,11 @@ class Method:
         source: the paper and equation it follows.
         parameters: its settings, in the order of their controls.
         scope: "tensor": `apply` treats one weight matrix; "model": it needs all of them at once.
+        result: what `apply` returns for one tensor.
+        needs: what it must know beside the weights.
         apply: the function. For scope "tensor" it takes (weight [channels, n], kept [channels, n] bool, **values);
-            for scope "model", lists of these, one entry a tensor. It returns a bool mask of the weights to keep
-            (pruning) or a `Code` (quantization), or a list of them.
+            for scope "model", lists of these, one entry a tensor, and returns a list. Where it needs more than the
+            weights, that stands third, behind `kept`.
         preview: for methods that map each weight by its value alone: (one index a tensor, **values) -> one
             `ScalarMap` a tensor, so that every slider position is known without a pass over the weights; else None.
     """
@@ -36,6 +57,8 @@ class Method:
     source: str
     parameters: tuple[Parameter, ...]
     scope: Literal["tensor", "model"]
+    result: Result
+    needs: Needs = "nothing"
     apply: Callable[..., Any] = field(repr=False)
     preview: Callable[..., Any] | None = field(default=None, repr=False)
 

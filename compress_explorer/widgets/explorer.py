@@ -279,5 +279,5 @@ class Explorer(ipywidgets.VBox):
 
 def _next_method(state: ExplorerState) -> str:
     """What a further step begins with: quantization after pruning, pruning after quantization."""
-    pruned = any(catalogue.method(step.method).family == "Pruning" for step in state.recipe)
+    pruned = any(catalogue.method(step.method).result == "mask" for step in state.recipe)
     return "integer" if pruned else "magnitude"

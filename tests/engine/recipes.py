@@ -19,8 +19,8 @@ def steps_of(method: Method) -> list[Step]:
 
 
 STEPS = [step for method in METHODS for step in steps_of(method)]
-PRUNERS = [method for method in METHODS if method.family == "Pruning"]
-QUANTIZERS = [method for method in METHODS if method.family == "Quantization"]
+PRUNERS = [method for method in METHODS if method.result == "mask"]
+QUANTIZERS = [method for method in METHODS if method.result == "code"]
 QUANTIZER_STEPS = [step for method in QUANTIZERS for step in steps_of(method)]
 
 

@@ -15,8 +15,8 @@ from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter, Value
 from tests.methods.cases import WEIGHTS, all_kept, half_kept, matrices
 
-PRUNERS = [method for method in METHODS if method.family == "Pruning"]
-QUANTIZERS = [method for method in METHODS if method.family == "Quantization"]
+PRUNERS = [method for method in METHODS if method.result == "mask"]
+QUANTIZERS = [method for method in METHODS if method.result == "code"]
 
 
 def by_name(methods: list[Method]) -> pytest.MarkDecorator:
