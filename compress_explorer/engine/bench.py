@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
-from compress_explorer.engine.compress import CompressedModel, assemble, copy_with, stored_tensors, tensors_of
+from compress_explorer.engine.compress import CompressedModel, assemble, stored_tensors
+from compress_explorer.engine.context import NO_DATA, Context
 from compress_explorer.engine.frame import Axis, axis_for, count_before, exact_frame
-from compress_explorer.engine.layers import inspect_model
 from compress_explorer.engine.size import size_report
-from compress_explorer.engine.steps import AllWeights, apply_step, check_recipe, original_weights
+from compress_explorer.engine.steps import apply_step, check_recipe
+from compress_explorer.engine.workpiece import Workpiece, open_model
 from compress_explorer.methods.weight_index import WeightIndex
 from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.parameter import Value
@@ -44,23 +45,22 @@ class Bench:
     It works on a copy, `model`, in evaluation mode: what becomes of the caller's model later changes nothing.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        """Opens `model`.
+    def __init__(self, model: nn.Module, context: Context = NO_DATA) -> None:
+        """Opens `model`, for steps that may use `context`.
 
         Raises:
             ModelError: when it cannot be compressed or copied.
         """
-        self.inventory = inspect_model(model)
-        self.model = copy_with(model, {}, self.inventory)
-        self.state: dict[str, Tensor] = tensors_of(self.model)
-        self.original: AllWeights = original_weights(self.state, self.inventory)
-        self._prefixes: dict[Recipe, AllWeights] = {Recipe(): self.original}
+        self.context = context
+        self.original = open_model(model)
+        self.model = self.original.model
+        self._prefixes: dict[Recipe, Workpiece] = {Recipe(): self.original}
         self._indices: dict[str, WeightIndex] = {}
 
     @property
     def layers(self) -> tuple[str, ...]:
         """The names of the weight tensors."""
-        return tuple(site.name for site in self.inventory.sites)
+        return tuple(site.name for site in self.original.inventory.sites)
 
     def check(self, recipe: Recipe) -> Recipe:
         """The recipe with every value filled in.
@@ -68,34 +68,34 @@ class Bench:
         Raises:
             CompressExplorerError: when it is not valid for this model.
         """
-        return check_recipe(recipe, self.inventory)
+        return check_recipe(recipe, self.original.inventory)
 
-    def weights(self, recipe: Recipe) -> AllWeights:
-        """The weights after all steps of `recipe`; what each of them left is kept for the next call."""
-        weights = self.original
+    def apply(self, recipe: Recipe) -> Workpiece:
+        """What all steps of `recipe` make of the model; what each of them left is kept for the next call."""
+        work = self.original
         prefixes = {Recipe(): self.original}
         for end, step in enumerate(recipe.steps, start=1):
             prefix = Recipe(recipe.steps[:end])
             known = self._prefixes.get(prefix)
-            weights = apply_step(weights, self.inventory, step) if known is None else known
-            prefixes[prefix] = weights
+            work = apply_step(work, step, self.context) if known is None else known
+            prefixes[prefix] = work
         self._prefixes = prefixes
-        return weights
+        return work
 
     def index(self, name: str) -> WeightIndex:
         """The index of one original weight tensor, built when it is first asked for."""
         if name not in self._indices:
-            self._indices[name] = WeightIndex.build(self.original[name].matrix)
+            self._indices[name] = WeightIndex.build(self.original.weights[name].matrix)
         return self._indices[name]
 
-    def size(self, recipe: Recipe, weights: AllWeights) -> SizeReport:
-        """The size of the model that `recipe` left with `weights`."""
-        stored = stored_tensors(self.state, self.inventory, weights)
-        return size_report(stored, recipe, dict(self.inventory.aliases), self.state)
+    def size(self, recipe: Recipe) -> SizeReport:
+        """The size of the model after `recipe`."""
+        work = self.apply(recipe)
+        return size_report(stored_tensors(work), recipe, dict(work.inventory.aliases), self.original.state)
 
-    def compressed(self, recipe: Recipe, weights: AllWeights) -> CompressedModel:
-        """The module that computes with `weights`, and its stored form."""
-        return assemble(self.model, self.state, self.inventory, recipe, weights)
+    def compressed(self, recipe: Recipe) -> CompressedModel:
+        """The module that computes with what `recipe` left, and its stored form."""
+        return assemble(self.model, recipe, self.apply(recipe))
 
     def check_layer(self, layer: str) -> None:
         """Checks that `layer` is a tensor's name or WHOLE_MODEL.
@@ -114,14 +114,16 @@ class Bench:
         """
         self.check_layer(layer)
         shown = self.layers if layer == WHOLE_MODEL else (layer,)
-        axis = axis_for(self.original, shown, largest)
-        return View(layer, shown, axis, count_before(self.original, shown, axis))
+        axis = axis_for(self.original.weights, shown, largest)
+        return View(layer, shown, axis, count_before(self.original.weights, shown, axis))
 
     def frame(self, recipe: Recipe, value: Value, view: View) -> Frame:
         """The exact frame of `recipe`, shown as the position `value` of the parameter in hand."""
-        weights = self.weights(recipe)
-        size = self.size(recipe, weights)
-        return exact_frame(value, self.original, weights, view.shown, view.axis, view.before, size)
+        work = self.apply(recipe)
+        parts = {name: origin.parts for name, origin in work.origins.items()}
+        return exact_frame(
+            value, self.original.weights, work.seen(), parts, view.shown, view.axis, view.before, self.size(recipe)
+        )
 
 
 def positions(parameter_positions: Sequence[Value], value: Value) -> tuple[Value, ...]:

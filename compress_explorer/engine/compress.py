@@ -1,8 +1,6 @@
 """Compresses a model by a recipe. The caller's model is never touched."""
 
-import copy
 import os
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from compress_explorer.engine import file as compressed_file
-from compress_explorer.engine.layers import Inventory, inspect_model
+from compress_explorer.engine.context import Context
+from compress_explorer.engine.copying import copy_with
 from compress_explorer.engine.matrix import Layout
 from compress_explorer.engine.size import size_report
-from compress_explorer.engine.steps import AllWeights, Weights, apply_recipe, check_recipe, original_weights
+from compress_explorer.engine.steps import apply_recipe, check_recipe
 from compress_explorer.engine.stored import StoredTensor
 from compress_explorer.engine.task import Task
-from compress_explorer.spec.errors import ModelError
+from compress_explorer.engine.weights import Weights
+from compress_explorer.engine.workpiece import Workpiece, open_model
 from compress_explorer.spec.inventory import Skipped
 from compress_explorer.spec.recipe import Recipe, Step
 from compress_explorer.spec.size import SizeReport
@@ -69,51 +69,41 @@ def compress(model: nn.Module, recipe: Recipe | Step, task: Task | None = None) 
     Args:
         model: any module; it is not changed.
         recipe: the steps, first to last; a single step will do.
-        task: data for methods that need some; none of the present methods does.
+        task: where methods that need data take it from: its train split. The others need none.
 
     Raises:
         ModelError: when the model cannot be compressed (no weights, NaN, scripted, quantized).
         CompressExplorerError: when the recipe is not valid for it.
     """
-    del task
-    inventory = inspect_model(model)
-    recipe = check_recipe(recipe if isinstance(recipe, Recipe) else Recipe(recipe), inventory)
-    # A copy: what is stored stays as it is when the caller's model is trained on.
-    state = {name: tensor.clone() for name, tensor in tensors_of(model).items()}
-    weights = apply_recipe(original_weights(state, inventory), inventory, recipe)
-    return assemble(model, state, inventory, recipe, weights)
+    work = open_model(model)
+    recipe = check_recipe(recipe if isinstance(recipe, Recipe) else Recipe(recipe), work.inventory)
+    return assemble(model, recipe, apply_recipe(work, recipe, Context(task=task)))
 
 
-def tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters and buffers in the state of `model`, detached; they share its memory."""
-    return {name: tensor.detach() for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
-
-
-def assemble(
-    model: nn.Module, state: Mapping[str, Tensor], inventory: Inventory, recipe: Recipe, weights: AllWeights
-) -> CompressedModel:
-    """Puts the weights that a recipe left into a copy of `model`, whose tensors are `state`."""
-    stored = stored_tensors(state, inventory, weights)
-    replaced = {entry.name: entry.values for entry in stored if entry.treated}
+def assemble(baseline: nn.Module, recipe: Recipe, work: Workpiece) -> CompressedModel:
+    """The module that computes with what `recipe` made of `baseline`, and its stored form."""
+    stored = stored_tensors(work)
+    own = work.model.state_dict()
+    replaced = {entry.name: entry.values for entry in stored if entry.values.data_ptr() != own[entry.name].data_ptr()}
     return CompressedModel(
-        model=copy_with(model, replaced, inventory),
+        model=copy_with(work.model, replaced, work.inventory),
         recipe=recipe,
         stored=stored,
-        skipped=skipped_tensors(inventory, weights),
-        baseline=model,
-        aliases=inventory.aliases,
+        skipped=skipped_tensors(work),
+        baseline=baseline,
+        aliases=work.inventory.aliases,
     )
 
 
-def stored_tensors(state: Mapping[str, Tensor], inventory: Inventory, weights: AllWeights) -> tuple[StoredTensor, ...]:
-    """The stored form of every tensor of `state`, shared ones once, in the order of the state."""
-    sites = {site.name: site for site in inventory.sites}
-    aliases = dict(inventory.aliases)
+def stored_tensors(work: Workpiece) -> tuple[StoredTensor, ...]:
+    """The stored form of every tensor, shared ones once, in the order of the state."""
+    sites = {site.name: site for site in work.inventory.sites}
+    aliases = dict(work.inventory.aliases)
     return tuple(
-        _stored(name, tensor, sites[name].layout, weights[name])
+        _stored(name, tensor, sites[name].layout, work.weights[name])
         if name in sites
-        else StoredTensor(name=name, values=tensor.detach(), layout=_plain_layout(tensor))
-        for name, tensor in state.items()
+        else StoredTensor(name=name, values=tensor, layout=_plain_layout(tensor))
+        for name, tensor in work.state.items()
         if name not in aliases
     )
 
@@ -123,9 +113,9 @@ def _stored(name: str, tensor: Tensor, layout: Layout, entry: Weights) -> Stored
     if entry.code is not None:
         values = layout.from_matrix(entry.matrix).to(tensor.dtype)
     elif entry.kept is not None:
-        values = torch.where(layout.from_matrix(entry.kept), tensor.detach(), torch.zeros((), dtype=tensor.dtype))
+        values = torch.where(layout.from_matrix(entry.kept), tensor, torch.zeros((), dtype=tensor.dtype))
     else:
-        values = tensor.detach()
+        values = tensor
     return StoredTensor(name=name, values=values, layout=layout, kept=entry.kept, code=entry.code)
 
 
@@ -133,73 +123,11 @@ def _plain_layout(tensor: Tensor) -> Layout:
     return Layout(tuple(tensor.shape) or (1,))
 
 
-def skipped_tensors(inventory: Inventory, weights: AllWeights) -> tuple[Skipped, ...]:
-    """All tensors that are stored as they were, with the reason."""
+def skipped_tensors(work: Workpiece) -> tuple[Skipped, ...]:
+    """All tensors that no step treated, with the reason."""
     untouched = tuple(
-        Skipped(site.name, "no step of the recipe names this layer")
-        for site in inventory.sites
-        if weights[site.name].kept is None and weights[site.name].code is None
+        Skipped(site.name, work.refused.get(site.name, "no step of the recipe names this layer"))
+        for site in work.inventory.sites
+        if site.name not in work.treated
     )
-    return untouched + inventory.skipped
-
-
-def copy_with(model: nn.Module, replaced: Mapping[str, Tensor], inventory: Inventory) -> nn.Module:
-    """A deep copy of `model` in evaluation mode with some parameters replaced; tied ones stay tied.
-
-    Raises:
-        ModelError: when the model cannot be copied.
-    """
-    memo: dict[int, object] = {id(cache): cache.detach().clone() for cache in _caches(model)}
-    parameters = _replacements(model, replaced, inventory, memo)
-    try:
-        copied = copy.deepcopy(model, memo).eval()
-    except Exception as error:
-        raise ModelError(
-            f"{type(model).__name__} cannot be copied{_culprit(model)}: copy.deepcopy raised {type(error).__name__}: "
-            f"{error}. Keep only parameters, buffers and plain values as attributes."
-        ) from error
-    there = {id(parameter) for parameter in copied.parameters()}
-    for name, parameter in parameters.items():
-        if id(parameter) not in there:
-            raise ModelError(
-                f"{name} cannot be replaced in a copy of {type(model).__name__}: its state_dict() or deepcopy gives "
-                "tensors other than its own. Pass the module without its state_dict hooks or its __deepcopy__."
-            )
-    return copied
-
-
-def _replacements(
-    model: nn.Module, replaced: Mapping[str, Tensor], inventory: Inventory, memo: dict[int, object]
-) -> dict[str, nn.Parameter]:
-    """New parameters, entered into `memo` in the place of those they replace, under all of their names."""
-    originals = model.state_dict(keep_vars=True)
-    parameters = {}
-    for name, values in replaced.items():
-        original = originals[name]
-        # Of the original's memory format, e.g. channels last, so that the network computes by the same kernels.
-        new = nn.Parameter(torch.empty_like(original.detach()).copy_(values), requires_grad=original.requires_grad)
-        for shared in [originals[other] for other in (name, *inventory.aliases_of(name))]:
-            memo[id(shared)] = new if isinstance(shared, nn.Parameter) else new.detach()
-        parameters[name] = new
-    return parameters
-
-
-def _caches(model: nn.Module) -> Iterator[Tensor]:
-    """Attributes that were computed from parameters, e.g. by a pruning hook: deepcopy refuses them."""
-    for module in model.modules():
-        for value in vars(module).values():
-            if isinstance(value, Tensor) and not value.is_leaf:
-                yield value
-
-
-def _culprit(model: nn.Module) -> str:
-    """Which attribute cannot be copied, in words; empty when it is not a single one."""
-    for name, module in model.named_modules():
-        for attribute, value in vars(module).items():
-            if attribute.startswith("_") and attribute in vars(nn.Module()):
-                continue
-            try:
-                copy.deepcopy(value)
-            except Exception:  # noqa: BLE001 -- looking for just that
-                return f" because of its attribute {'.'.join(filter(None, [name, attribute]))!r}"
-    return ""
+    return untouched + work.inventory.skipped

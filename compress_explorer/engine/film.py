@@ -30,7 +30,7 @@ class Film:
         self.values = positions(setting.declaration.positions(), setting.value)
         maps = [preview_maps(bench, self.recipe(index)) for index in range(len(self.values))]
         self._view: View = bench.view(setting.layer, max(map(largest_level, maps)))
-        size = bench.size(setting.recipe, bench.weights(setting.recipe))
+        size = bench.size(setting.recipe)
         self._frames: list[Frame | None] = [
             None if entry is None else preview_frame(bench, value, entry, self._view, size)
             for value, entry in zip(self.values, maps, strict=True)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from compress_explorer.engine.steps import AllWeights, Weights
+from compress_explorer.engine.weights import AllWeights, Weights
 from compress_explorer.methods.code import Code
 from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.size import SizeReport
@@ -48,6 +48,7 @@ def exact_frame(
     value: Value,
     original: AllWeights,
     compressed: AllWeights,
+    parts: Mapping[str, Sequence[str]],
     shown: Sequence[str],
     axis: Axis,
     before: np.ndarray,
@@ -58,7 +59,8 @@ def exact_frame(
     Args:
         value: the parameter's value.
         original: the weights before any step.
-        compressed: the weights after all steps.
+        compressed: the weights after all steps, in terms of the original tensors.
+        parts: the names of the stored tensors that stand for each of these.
         shown: the tensors whose weights the histogram counts.
         axis: the histogram's axis.
         before: the counts of the original weights on it.
@@ -72,10 +74,15 @@ def exact_frame(
         zeros=size.sparsity,
         histogram=histogram(original, compressed, shown, axis, before),
         errors=tuple(layer_error(name, original[name].matrix, compressed[name].matrix) for name in compressed),
-        layer_bytes=tuple((name, int(sizes[name].bytes())) for name in compressed),
-        layer_zeros=tuple((name, sizes[name].zeros / sizes[name].weights) for name in compressed),
+        layer_bytes=tuple((name, sum(int(sizes[part].bytes()) for part in parts[name])) for name in compressed),
+        layer_zeros=tuple((name, _zeros(compressed[name].matrix)) for name in compressed),
         breakdown=tuple(size.breakdown().items()),
     )
+
+
+def _zeros(matrix: Tensor) -> float:
+    """The fraction of exact zeros."""
+    return (matrix.numel() - int(torch.count_nonzero(matrix))) / matrix.numel()
 
 
 def histogram(

@@ -37,12 +37,14 @@ class WeightSite:
         aliases: its other names, when layers or modules share it.
         layout: its matrix form.
         layer: the type of its layer, e.g. "Linear".
+        origin: the tensor of the original model that it is a part of; "" when that is itself.
     """
 
     name: str
     aliases: tuple[str, ...]
     layout: Layout
     layer: str
+    origin: str = ""
 
     @property
     def weights(self) -> int:
@@ -69,7 +71,7 @@ class Inventory:
         return tuple(alias for alias, stored in self.aliases if stored == name)
 
     def match(self, patterns: tuple[str, ...]) -> tuple[WeightSite, ...]:
-        """The sites whose tensor or layer name matches one of `patterns` (as in `fnmatch`).
+        """The sites whose tensor or layer name, or layer type, matches one of `patterns` (as in `fnmatch`).
 
         Raises:
             UnknownNameError: when a pattern matches none.
@@ -84,8 +86,8 @@ class Inventory:
 
 
 def _matches(site: WeightSite, pattern: str) -> bool:
-    tensors = (site.name, *site.aliases)
-    names = [*tensors, *(name.rpartition(".")[0] for name in tensors)]
+    tensors = (site.name, *site.aliases, site.origin or site.name)
+    names = [*tensors, *(name.rpartition(".")[0] for name in tensors), site.layer]
     # A name as it is, too: one with brackets would not match itself as a pattern.
     return pattern in names or any(fnmatchcase(name, pattern) for name in names)
 

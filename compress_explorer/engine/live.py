@@ -10,6 +10,7 @@ from typing import Literal
 from torch import nn
 
 from compress_explorer.engine.bench import Bench
+from compress_explorer.engine.context import Context
 from compress_explorer.engine.film import Film, curve_order
 from compress_explorer.engine.measurements import UNCOMPRESSED, Measurements
 from compress_explorer.engine.setting import Setting
@@ -31,7 +32,7 @@ class Update:
         state: of the accuracy of the request's own setting.
         kind: "point": the point `index` of the sweep changed; "status": only the state or the words did.
         setting: the setting of the request.
-        sweep: everything known of the sweep in hand; None when there is none because of an error.
+        sweep: everything known of the sweep in hand; None where there is none yet, or because of an error.
         index: the point that changed, or the request's own.
         own: the point of the request's setting.
         text: progress in words; empty when nothing is going on.
@@ -80,8 +81,8 @@ class LiveEngine:
         """
         # `before`: bytes of each weight tensor in the uncompressed file, in the model's order.
         self.task = task
-        self.bench = Bench(model)
-        uncompressed = self.bench.size(UNCOMPRESSED, self.bench.original)
+        self.bench = Bench(model, Context(task=task, tell=self._tell_progress))
+        uncompressed = self.bench.size(UNCOMPRESSED)
         self.baseline_file = uncompressed.baseline_file
         self.before = {entry.name: entry.baseline for entry in uncompressed.tensors if entry.name in self.bench.layers}
         self._measurements = Measurements(self.bench, task)
@@ -93,6 +94,7 @@ class LiveEngine:
         self._closed = False
         self._film: Film | None = None
         self._own = 0
+        self._served: tuple[int, Setting] | None = None
         self._worker = threading.Thread(target=self._work, name="compress-explorer", daemon=True)
         self._worker.start()
         _OPEN.add(self)
@@ -182,6 +184,7 @@ class LiveEngine:
 
     def _serve(self, request: int, setting: Setting) -> None:
         """Answers one request: its frame, its accuracy, then the rest of the curve."""
+        self._served = request, setting
         film = self._open(setting)
         own = film.values.index(setting.value)
         direction = -1 if own < self._own else 1
@@ -236,6 +239,14 @@ class LiveEngine:
 
     def _progress(self, film: Film) -> str:
         return f"curve {film.measured} of {len(film.values)}"
+
+    def _tell_progress(self, text: str) -> None:
+        """Tells how far a method is that gathers data or computes for long; stops it when nobody waits any more."""
+        if self._served is None:
+            return
+        request, setting = self._served
+        self._check(request)
+        self._listener(Update(request, "estimating", "status", setting, text=text))
 
     def _check(self, request: int) -> None:
         if self._stale(request):

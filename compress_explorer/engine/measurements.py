@@ -46,7 +46,7 @@ class Measurements:
         if known is not None and (known.exact or (until is not None and known.count >= until)):
             yield known
             return
-        model = self._bench.compressed(recipe, self._bench.weights(recipe)).model
+        model = self._bench.compressed(recipe).model
         partial = self._partial.get((recipe, split), NOTHING)
         for scores in measure(model, self._task, split, known=partial, until=until, stop=stop):
             evaluation = summarize(scores, self._baseline_scores(len(scores), split), total, split)

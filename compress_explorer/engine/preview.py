@@ -10,6 +10,7 @@ import numpy as np
 
 from compress_explorer.engine.bench import Bench, View
 from compress_explorer.engine.frame import BINS, MOST_LEVELS
+from compress_explorer.engine.targets import targets
 from compress_explorer.methods import catalogue
 from compress_explorer.methods.scalar_map import ScalarMap
 from compress_explorer.methods.weight_index import WeightIndex
@@ -30,9 +31,14 @@ def preview_maps(bench: Bench, recipe: Recipe) -> dict[str, ScalarMap] | None:
     method = catalogue.method(step.method)
     if method.preview is None:
         return None
-    names = [site.name for site in bench.inventory.match(step.layers)]
-    maps = method.preview([bench.index(name) for name in names], **method.complete(dict(step.values)))
-    return None if maps is None else dict(zip(names, maps, strict=True))
+    found: dict[str, ScalarMap] = {}
+    for target in targets(bench.original.inventory, step)[0]:
+        names = [site.name for site in target.sites]
+        maps = method.preview([bench.index(name) for name in names], **target.values)
+        if maps is None:
+            return None
+        found |= dict(zip(names, maps, strict=True))
+    return found
 
 
 def largest_level(maps: dict[str, ScalarMap] | None) -> float:
@@ -52,7 +58,7 @@ def preview_frame(bench: Bench, value: Value, maps: dict[str, ScalarMap], view: 
         view: the weights that the histogram counts.
         size: an exact size of the same model, for the parts of the file that the step does not touch.
     """
-    sites = {site.name: site.weights for site in bench.inventory.sites}
+    sites = {site.name: site.weights for site in bench.original.inventory.sites}
     baseline = {tensor.name: tensor.baseline for tensor in size.tensors}
     zeros = {name: _zeros(bench.index(name), maps.get(name)) for name in sites}
     parts = {name: _parts(sites[name], zeros[name], maps[name], baseline[name] // sites[name]) for name in maps}

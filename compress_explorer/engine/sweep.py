@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from compress_explorer.engine.bench import WHOLE_MODEL, Bench
+from compress_explorer.engine.context import Context
 from compress_explorer.engine.evaluate import scores_of, summarize
 from compress_explorer.engine.task import Task, check_task
 from compress_explorer.spec.errors import ParameterError
@@ -41,20 +42,20 @@ def sweep(
     """
     check_task(task)
     parameter, points, fixed = _varied(values)
-    bench = Bench(model)
+    bench = Bench(model, Context(task=task))
     before = Recipe() if after is None else after if isinstance(after, Recipe) else Recipe(after)
     recipes = [
-        bench.check(Recipe([*before.steps, Step(method, ("*",), **{**fixed, parameter: point})])) for point in points
+        bench.check(Recipe([*before.steps, Step(method, ("*",), None, **{**fixed, parameter: point})]))
+        for point in points
     ]
-    baseline = scores_of(bench.compressed(Recipe(), bench.original).model, task, split)
+    baseline = scores_of(bench.model, task, split)
     total = len(task.split(split))
     view = bench.view(WHOLE_MODEL)
     frames, evaluations = [], []
     for done, (recipe, point) in enumerate(zip(recipes, points, strict=True)):
         progress(done, len(recipes))
-        weights = bench.weights(recipe)
         frames.append(bench.frame(recipe, point, view))
-        scores = scores_of(bench.compressed(recipe, weights).model, task, split)
+        scores = scores_of(bench.compressed(recipe).model, task, split)
         evaluations.append(summarize(scores, baseline, total, split))
     progress(len(recipes), len(recipes))
     return Sweep(
@@ -64,7 +65,7 @@ def sweep(
         values=tuple(points),
         frames=tuple(frames),
         evaluations=tuple(evaluations),
-        baseline_file=bench.size(Recipe(), bench.original).baseline_file,
+        baseline_file=bench.size(Recipe()).baseline_file,
         baseline=summarize(baseline, None, total, split),
     )
 

@@ -40,7 +40,12 @@ def complete(step: Step) -> Step:
         UnknownNameError: when the method or one of the parameters does not exist.
         ParameterError: when a value is not allowed.
     """
-    return step.replace(**method(step.method).complete(dict(step.values)))
+    entry = method(step.method)
+    overrides = {
+        pattern: None if pairs is None else {name: entry.parameter(name).validate(value) for name, value in pairs}
+        for pattern, pairs in step.overrides
+    }
+    return Step(step.method, layers=step.layers, overrides=overrides, **entry.complete(dict(step.values)))
 
 
 def methods_table() -> "pd.DataFrame":

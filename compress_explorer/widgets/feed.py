@@ -59,7 +59,9 @@ class StageFeed:
         """
         state = "estimating" if update.state == "cancelled" else update.state
         if update.sweep is None:
-            self._status(request, state, self._stage.status.get("position"), update.text)
+            # While a method is at work, what is on the screen is still of the older request.
+            answered = self._stage.status.get("request", 0) if update.state == "estimating" else request
+            self._status(answered, state, self._stage.status.get("position"), update.text)
             return
         with self._stage.hold_sync():
             if not self._plays(update.setting, update.sweep):

@@ -57,11 +57,15 @@ class ExplorerState:
         return replace(self, recipe=self.recipe.replace(self.step, step), parameter=in_hand)
 
     def with_method(self, name: str) -> "ExplorerState":
-        """Another method in the active step; values of the same name are carried over where they are allowed."""
+        """Another method in the active step; values of the same name are carried over where they are allowed.
+
+        Layers that were left out stay so; values that were set apart for a layer are given up.
+        """
         method = catalogue.method(name)
         values = dict(self.active.values)
         kept = {entry.name: values[entry.name] for entry in method.parameters if _allows(entry, values)}
-        step = catalogue.complete(Step(name, layers=self.active.layers, **kept))
+        left_out = {pattern: None for pattern, values in self.active.overrides if values is None}
+        step = catalogue.complete(Step(name, layers=self.active.layers, overrides=left_out, **kept))
         return replace(self, recipe=self.recipe.replace(self.step, step), parameter=numeric_parameters(name)[0])
 
     def with_step(self, index: int) -> "ExplorerState":

@@ -15,7 +15,7 @@ def steps_of(method: Method) -> list[Step]:
     ends: list[dict[str, Value]] = [
         {entry.name: entry.positions()[end] for entry in method.parameters if entry.kind != "choice"} for end in (0, -1)
     ]
-    return [Step(method.name, ("*",), **values) for values in combined + ends]
+    return [Step(method.name, ("*",), None, **values) for values in combined + ends]
 
 
 STEPS = [step for method in METHODS for step in steps_of(method)]

@@ -10,7 +10,7 @@ from torch import nn
 from compress_explorer.engine.bench import WHOLE_MODEL, Bench
 from compress_explorer.engine.compress import compress
 from compress_explorer.engine.frame import BINS, Axis, axis_for, layer_error, threshold
-from compress_explorer.engine.steps import Weights
+from compress_explorer.engine.weights import Weights
 from compress_explorer.spec.errors import UnknownNameError
 from compress_explorer.spec.recipe import Recipe, Step
 from compress_explorer.spec.sweep import Frame
@@ -208,31 +208,30 @@ def test_the_bench_gives_what_compress_gives_whatever_it_was_asked_before():
     bench = Bench(MODEL)
     for recipe in [*recipes, *reversed(recipes)]:
         complete = bench.check(recipe)
-        weights = bench.weights(complete)
         direct = compress(MODEL, recipe)
-        state = bench.compressed(complete, weights).model.state_dict()
+        state = bench.compressed(complete).model.state_dict()
         assert all(torch.equal(tensor, state[name]) for name, tensor in direct.model.state_dict().items())
-        assert bench.size(complete, weights) == direct.size()
+        assert bench.size(complete) == direct.size()
 
 
 def test_the_bench_applies_shared_steps_once():
     bench = Bench(MODEL)
-    first = bench.weights(bench.check(Recipe([Step("magnitude"), Step("integer", bits=3)])))
-    prefix = bench.weights(bench.check(Recipe([Step("magnitude")])))
-    second = bench.weights(bench.check(Recipe([Step("magnitude"), Step("integer", bits=3, layers="0.*")])))
-    assert first["0.weight"].kept is prefix["0.weight"].kept
-    assert second["1.weight"] is prefix["1.weight"]
+    first = bench.apply(bench.check(Recipe([Step("magnitude"), Step("integer", bits=3)])))
+    prefix = bench.apply(bench.check(Recipe([Step("magnitude")])))
+    second = bench.apply(bench.check(Recipe([Step("magnitude"), Step("integer", bits=3, layers="0.*")])))
+    assert first.weights["0.weight"].kept is prefix.weights["0.weight"].kept
+    assert second.weights["1.weight"] is prefix.weights["1.weight"]
 
 
 def test_the_bench_works_on_a_copy():
     model = network()
     bench = Bench(model)
     assert bench.model is not model
-    before = bench.size(Recipe(), bench.original)
+    before = bench.size(Recipe())
     with torch.no_grad():
         model[0].weight.add_(1)  # type: ignore[operator]
-    assert bench.size(Recipe(), bench.original) == before
+    assert bench.size(Recipe()) == before
     recipe = bench.check(Recipe(Step("magnitude", sparsity=0.5)))
-    values = bench.compressed(recipe, bench.weights(recipe)).model.get_parameter("0.weight").data
+    values = bench.compressed(recipe).model.get_parameter("0.weight").data
     original = MODEL.get_parameter("0.weight").data
     assert torch.equal(values[values != 0], original[values != 0])

@@ -69,7 +69,7 @@ def settings() -> Iterator[tuple[Method, dict[str, Value]]]:
                         yield entry, {**values, parameter.name: position}
 
 
-SETTINGS = [Step(entry.name, ("*",), **values) for entry, values in settings()]
+SETTINGS = [Step(entry.name, ("*",), None, **values) for entry, values in settings()]
 every_setting = pytest.mark.parametrize(
     "step", SETTINGS, ids=[f"{step.method}-{'-'.join(str(value) for _, value in step.values)}" for step in SETTINGS]
 )
@@ -84,7 +84,7 @@ def frames(name: str, step: Step, layer: str = WHOLE_MODEL) -> tuple[Frame, Fram
     if maps is None:
         return None
     view = bench.view(layer, largest_level(maps))
-    size = bench.size(recipe, bench.weights(recipe))
+    size = bench.size(recipe)
     return preview_frame(bench, 0, maps, view, size), bench.frame(recipe, 0, view)
 
 

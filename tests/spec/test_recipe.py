@@ -138,3 +138,37 @@ def test_a_newer_version_is_refused_with_the_remedy():
     data = {**Recipe([PRUNE]).to_dict(), "version": recipe_module.FORMAT_VERSION + 1}
     with pytest.raises(FileFormatError, match=r"version 2.*reads version 1.*Update the package"):
         Recipe.from_dict(data)
+
+
+# Layers that are set apart.
+
+
+def test_overrides_are_kept_in_order_with_their_values_sorted():
+    step = Step("integer", bits=4, overrides={"fc1": {"scheme": "affine", "bits": 2}, "fc3": None})
+    assert step.overrides == (("fc1", (("bits", 2), ("scheme", "affine"))), ("fc3", None))
+    assert step.replace(bits=3).overrides == step.overrides
+    assert hash(step) == hash(step.replace())
+
+
+def test_an_override_is_set_changed_and_taken_back():
+    step = Step("magnitude", layers="fc*", sparsity=0.5).with_override("fc1", {"sparsity": 0.9})
+    assert step == Step("magnitude", layers="fc*", sparsity=0.5, overrides={"fc1": {"sparsity": 0.9}})
+    assert step.with_override("fc1", None).overrides == (("fc1", None),)
+    assert step.without_override("fc1") == Step("magnitude", layers="fc*", sparsity=0.5)
+    assert step.without_override("fc2") == step
+
+
+def test_overrides_survive_print_and_json():
+    recipe = Recipe([Step("magnitude", sparsity=0.5, overrides={"a.*": {"sparsity": 0.9}, "b": None}), Step("integer")])
+    assert eval(repr(recipe)) == recipe
+    assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_json_of_a_step_without_overrides_does_not_mention_them():
+    assert "overrides" not in Recipe(Step("magnitude")).to_json()
+
+
+@pytest.mark.parametrize("overrides", [3, ["fc1"], {"fc1": 0.9}, {3: None}], ids=repr)
+def test_overrides_map_patterns_to_values(overrides):
+    with pytest.raises(ParameterError, match=r"overrides=.*must be a mapping from a pattern"):
+        Step("magnitude", overrides=overrides)

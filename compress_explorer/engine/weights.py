@@ -1,0 +1,58 @@
+"""One weight matrix between two steps: its values, its mask and its codes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from compress_explorer.engine.layers import Inventory
+from compress_explorer.engine.matrix import as_float32_matrix
+from compress_explorer.methods.code import Code
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """One weight matrix between two steps.
+
+    Attributes:
+        matrix: float32 [channels, n], exactly zero where not kept; every value is one of `dtype`.
+        kept: bool [channels, n], or None while nothing was pruned.
+        code: the quantized form, or None.
+        dtype: what the network computes with.
+    """
+
+    matrix: Tensor
+    kept: Tensor | None = None
+    code: Code | None = None
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def mask(self) -> Tensor:
+        """`kept`, all true while nothing was pruned."""
+        return torch.ones_like(self.matrix, dtype=torch.bool) if self.kept is None else self.kept
+
+    def pruned(self, keep: Tensor) -> "Weights":
+        """These weights with only those left that `keep` names; codes stay as they are."""
+        kept = keep if self.kept is None else self.kept & keep
+        return replace(self, matrix=torch.where(kept, self.matrix, 0.0), kept=kept)
+
+    def quantized(self, code: Code) -> "Weights":
+        """These weights in the form of `code`; pruned weights stay exactly zero."""
+        values = code.decode()
+        if self.dtype.itemsize < values.itemsize:
+            # bfloat16 rounds as coarsely as 8 bits quantize: the error must count.
+            values = values.to(self.dtype).float()
+        return replace(self, matrix=values if self.kept is None else torch.where(self.kept, values, 0.0), code=code)
+
+
+AllWeights = Mapping[str, Weights]
+"""The weights of a model by the name of their site."""
+
+
+def original_weights(state: Mapping[str, Tensor], inventory: Inventory) -> AllWeights:
+    """Float32 copies of all treatable weights of a model's `state`."""
+    return {
+        site.name: Weights(as_float32_matrix(state[site.name], site.layout), dtype=state[site.name].dtype)
+        for site in inventory.sites
+    }
