@@ -28,7 +28,7 @@ def apply_recipe(work: Workpiece, recipe: Recipe, context: Context) -> Workpiece
     return work
 
 
-def apply_step(work: Workpiece, step: Step, context: Context) -> Workpiece:
+def apply_step(work: Workpiece, step: Step, context: Context) -> Workpiece:  # noqa: ARG001 -- methods that need data follow
     """The workpiece after one step; what the step does not name is passed on.
 
     Raises:

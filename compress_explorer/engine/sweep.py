@@ -44,10 +44,8 @@ def sweep(
     parameter, points, fixed = _varied(values)
     bench = Bench(model, Context(task=task))
     before = Recipe() if after is None else after if isinstance(after, Recipe) else Recipe(after)
-    recipes = [
-        bench.check(Recipe([*before.steps, Step(method, ("*",), None, **{**fixed, parameter: point})]))
-        for point in points
-    ]
+    varied = [Step(method, ("*",), None, **{**fixed, parameter: point}) for point in points]
+    recipes = [bench.check(Recipe([*before.steps, step])) for step in varied]
     baseline = scores_of(bench.model, task, split)
     total = len(task.split(split))
     view = bench.view(WHOLE_MODEL)

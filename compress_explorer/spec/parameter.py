@@ -94,7 +94,8 @@ class Parameter:
         if self.scale == "log2":
             low, high = math.log2(low), math.log2(high)
         count = round((high - low) / self.step) + 1
-        values = [round(low + index * self.step, 10) for index in range(count)]
+        # The last sum may differ from the bound in its last bits.
+        values = [min(round(low + index * self.step, 10), high) for index in range(count)]
         if self.scale == "log2":
             values = [2.0**value for value in values]
         return tuple(self.validate(int(value) if self.kind == "integer" else value) for value in values)
