@@ -1,0 +1,73 @@
+"""What methods may know beside the weights: what layers are fed, and how the loss feels their weights."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from compress_explorer.spec.parameter import Parameter
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InputStatistics:
+    """What a layer is fed on the calibration samples.
+
+    The layer computes weight @ x for many input vectors x: rows of the input for a linear layer, patches for a
+    convolution. With g groups the rows (output channels) fall into g equal blocks in order, and each block sees
+    input vectors of its own.
+
+    Attributes:
+        moment: float64 [g, n, n], the mean of x xᵀ.
+        mean: float64 [g, n], the mean of x.
+        peak: float32 [g, n], the largest |x| of each feature.
+        vectors: how many input vectors were seen.
+        samples: on how many samples.
+    """
+
+    moment: Tensor
+    mean: Tensor
+    peak: Tensor
+    vectors: int
+    samples: int
+
+    @property
+    def groups(self) -> int:
+        """The number of groups."""
+        return self.moment.shape[0]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GradientStatistics:
+    """The gradient of the loss with respect to a layer's weights on the calibration samples.
+
+    Attributes:
+        mean: float32 [channels, n], the gradient of the mean loss.
+        mean_square: float32 [channels, n], the mean of the squared gradients of each sample's loss: the diagonal of
+            the empirical Fisher information.
+        samples: on how many samples.
+    """
+
+    mean: Tensor
+    mean_square: Tensor
+    samples: int
+
+
+def by_groups(weight: Tensor, statistics: InputStatistics) -> Tensor:
+    """The rows of a weight matrix [channels, n] by the group whose inputs they see: [g, channels / g, n]."""
+    return weight.reshape(statistics.groups, -1, weight.shape[1])
+
+
+def samples_parameter(default: int = 128) -> Parameter:
+    """The declaration of how many samples of the train split are looked at; the engine reads it, no method does."""
+    return Parameter(
+        name="samples",
+        label="Samples",
+        kind="integer",
+        default=default,
+        minimum=1,
+        maximum=65536,
+        soft_minimum=32,
+        soft_maximum=1024,
+        scale="log2",
+        unit="samples",
+        help="How many samples of the train split the method looks at; all of them where it has fewer.",
+    )
