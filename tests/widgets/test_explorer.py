@@ -30,8 +30,8 @@ def small_data(model: nn.Module, count: int = 600) -> tuple[torch.Tensor, torch.
 @pytest.fixture
 def explorer() -> Iterator[Explorer]:
     model = small_model()
-    data = {"test": small_data(model), "validation": small_data(model, 300), "train": small_data(model, 200)}
-    opened = ce.explore(model, **data)
+    test, validation, train = (small_data(model, count) for count in (600, 300, 200))
+    opened = ce.explore(model, test=test, validation=validation, train=train)
     yield opened
     opened.close()
 
