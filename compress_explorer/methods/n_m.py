@@ -1,6 +1,7 @@
 """N:M sparsity: of every M neighbouring weights the N largest, the pattern that sparse tensor cores compute."""
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -31,11 +32,21 @@ def apply(weight: Tensor, kept: Tensor, *, keep: int = 2, block: int = 4) -> Ten
     scores = pruning_scores(weight, kept).view_as(weight)
     # Below the -1 of weights pruned before, so that the padding is dropped first.
     padded = torch.nn.functional.pad(scores, (0, -columns % block), value=-2.0)
-    blocks = padded.reshape(-1, block).cpu().numpy()
-    order = np.argsort(blocks, axis=1, kind="stable")
-    largest = np.ones(blocks.shape, dtype=bool)
-    np.put_along_axis(largest, order[:, : max(block - keep, 0)], False, axis=1)
-    return torch.from_numpy(largest).to(kept.device).reshape(channels, -1)[:, :columns] & kept
+    largest = torch.from_numpy(_largest(padded.reshape(-1, block).cpu().numpy(), keep))
+    return largest.to(kept.device).reshape(channels, -1)[:, :columns] & kept
+
+
+def _largest(blocks: npt.NDArray[np.float32], keep: int) -> npt.NDArray[np.bool_]:
+    """Where the `keep` largest of every row of `blocks` are; of equal ones the last."""
+    drop = blocks.shape[1] - keep
+    if drop <= 0:
+        return np.ones(blocks.shape, dtype=bool)
+    largest = blocks > np.partition(blocks, drop - 1, axis=1)[:, drop - 1 : drop]
+    if np.count_nonzero(largest) < keep * len(blocks):
+        tied = np.flatnonzero(np.count_nonzero(largest, axis=1) < keep)
+        order = np.argsort(blocks[tied], axis=1, kind="stable")
+        largest[tied[:, None], order[:, drop:]] = True
+    return largest
 
 
 METHOD = Method(
