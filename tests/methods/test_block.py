@@ -102,6 +102,13 @@ def test_pruned_weights_stay_pruned_and_whole_blocks_of_them_count(sparsity):
         assert not after.any() or torch.equal(after, before)
 
 
+def test_a_block_pruned_before_is_dropped_before_one_of_zeros():
+    weight = torch.tensor([[0.0, 0.0, 0.0, 0.0, 1.0, 1.0]])
+    kept = torch.tensor([[True, True, False, False, True, True]])
+    assert torch.equal(apply(weight, kept, sparsity=1 / 3, rows=1, columns=2), kept)
+    assert apply(weight, kept, sparsity=2 / 3, rows=1, columns=2).int().tolist() == [[0, 0, 0, 0, 1, 1]]
+
+
 @given(weight=matrices(), low=st.floats(0, 1), high=st.floats(0, 1), rows=st.integers(1, 5), columns=st.integers(1, 5))
 def test_what_is_dropped_stays_dropped_at_higher_sparsity(weight, low, high, rows, columns):
     masks = [

@@ -123,6 +123,13 @@ def test_pruned_weights_stay_pruned_and_count(sparsity):
     assert zeros(masks) == max(round(sparsity * (9 * 21 + 16)), zeros(kept))
 
 
+def test_weights_pruned_before_are_dropped_before_kept_zeros():
+    weights = [torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 2.0]])]
+    kept = [torch.tensor([[True, True]]), torch.tensor([[False, True]])]
+    for count, expected in ((1, [[[True, True]], [[False, True]]]), (2, [[[False, True]], [[False, True]]])):
+        assert [mask.tolist() for mask in apply(weights, kept, sparsity=count / 4)] == expected
+
+
 # Preview.
 
 

@@ -80,9 +80,9 @@ def test_pruned_weights_stay_pruned_and_count_among_the_dropped(keep, block):
         assert torch.equal(after.sum(dim=1), before.sum(dim=1).clamp(max=keep))
 
 
-@every_pattern
-@given(weight=matrices())
-def test_applied_again_it_changes_nothing(keep, block, weight):
+@given(weight=matrices(), pattern=st.sampled_from(PATTERNS))
+def test_applied_again_it_changes_nothing(weight, pattern):
+    keep, block = pattern
     mask = apply(weight, all_kept(weight), keep=keep, block=block)
     pruned: Tensor = torch.where(mask, weight, 0.0)
     assert torch.equal(apply(pruned, mask, keep=keep, block=block), mask)
