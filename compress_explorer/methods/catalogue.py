@@ -2,7 +2,22 @@
 
 from typing import TYPE_CHECKING
 
-from compress_explorer.methods import binary, integer, magnitude, magnitude_global, power_of_two, random
+from compress_explorer.methods import (
+    binary,
+    block,
+    diagonal_literal,
+    filter_norm,
+    fpgm,
+    integer,
+    lamp,
+    magnitude,
+    magnitude_global,
+    n_m,
+    power_of_two,
+    random,
+    random_literal,
+    sigma_threshold,
+)
 from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter
@@ -15,9 +30,17 @@ METHODS: tuple[Method, ...] = (
     random.METHOD,
     magnitude.METHOD,
     magnitude_global.METHOD,
+    lamp.METHOD,
+    sigma_threshold.METHOD,
+    n_m.METHOD,
+    block.METHOD,
+    filter_norm.METHOD,
+    fpgm.METHOD,
     integer.METHOD,
     power_of_two.METHOD,
     binary.METHOD,
+    random_literal.METHOD,
+    diagonal_literal.METHOD,
 )
 
 
