@@ -125,7 +125,7 @@ class Opened:
 
 def number(text: str) -> float | int:
     """A number as a control shows it: "50.0%" is 0.5, "8" is 8."""
-    found = float(text.strip().rstrip("%").replace(",", ""))
+    found = float(text.strip().rstrip("%").replace(",", "").replace("−", "-"))  # the readout's minus sign
     if text.strip().endswith("%"):
         return round(found / 100, 4)
     return int(found) if found == int(found) else found
