@@ -2,7 +2,20 @@
 
 from typing import TYPE_CHECKING
 
-from compress_explorer.methods import binary, integer, magnitude, magnitude_global, power_of_two, random
+from compress_explorer.methods import (
+    apot,
+    binary,
+    fp4,
+    fp8,
+    integer,
+    magnitude,
+    magnitude_global,
+    mx,
+    nf4,
+    nvfp4,
+    power_of_two,
+    random,
+)
 from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter
@@ -17,7 +30,13 @@ METHODS: tuple[Method, ...] = (
     magnitude_global.METHOD,
     integer.METHOD,
     power_of_two.METHOD,
+    apot.METHOD,
     binary.METHOD,
+    nf4.METHOD,
+    fp4.METHOD,
+    fp8.METHOD,
+    mx.METHOD,
+    nvfp4.METHOD,
 )
 
 
