@@ -9,19 +9,6 @@ from compress_explorer.methods.formats import FORMATS, WeightFormat
 from compress_explorer.methods.granularity import columns_per_scale, from_blocks, to_blocks
 from compress_explorer.spec.parameter import Parameter
 
-BLOCK_SIZE_PARAMETER = Parameter(
-    name="block_size",
-    label="Block size",
-    kind="integer",
-    default=64,
-    minimum=1,
-    soft_minimum=16,
-    soft_maximum=1024,
-    scale="log2",
-    unit="weights",
-    help="How many neighbouring weights of a channel share a scale, their largest magnitude.",
-)
-
 SCALES_PARAMETER = Parameter(
     name="scales",
     label="Scales",
@@ -30,6 +17,22 @@ SCALES_PARAMETER = Parameter(
     choices=("float32", "double"),
     help="Stored as float32, or quantized themselves: to 8 bits, with one float32 for 256 of them.",
 )
+
+
+def block_size_parameter(default: int) -> Parameter:
+    """The declaration of the number of weights that share a scale."""
+    return Parameter(
+        name="block_size",
+        label="Block size",
+        kind="integer",
+        default=default,
+        minimum=1,
+        soft_minimum=8,
+        soft_maximum=512,
+        scale="log2",
+        unit="weights",
+        help="How many neighbouring weights of a channel share a scale. Smaller: less error, more bytes for scales.",
+    )
 
 
 def quantize_by_absmax(weight: Tensor, number_format: WeightFormat, *, block_size: int, scales: str) -> Code:

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from compress_explorer.methods.blockwise import BLOCK_SIZE_PARAMETER, SCALES_PARAMETER, quantize_by_absmax
+from compress_explorer.methods.blockwise import SCALES_PARAMETER, block_size_parameter, quantize_by_absmax
 from compress_explorer.methods.code import Code
 from compress_explorer.spec.method import Method
 
@@ -35,9 +35,10 @@ METHOD = Method(
     label="4-bit float (FP4)",
     family="Formats and codebooks",
     summary="Four bits with a sign, two bits of exponent and one of mantissa, and a scale for each block.",
-    formula="ŵ = s·c[q],  s = max|w| of the block,  q = argminᵢ |w/s − c[i]|,  |c| ∈ {0, 1/192, 1/6, 1/4, 1/3, 1/2, 2/3, 1}",
+    formula="ŵ = s·c[q],  s = max|w| of the block,  q = argminᵢ |w/s − c[i]|,  "
+    "|c| ∈ {0, 1/192, 1/6, 1/4, 1/3, 1/2, 2/3, 1}",
     source="FP4 of bitsandbytes, a data type compared in Dettmers et al. 2023, QLoRA (arXiv 2305.14314)",
-    parameters=(BLOCK_SIZE_PARAMETER, SCALES_PARAMETER),
+    parameters=(block_size_parameter(64), SCALES_PARAMETER),
     scope="tensor",
     result="code",
     apply=apply,

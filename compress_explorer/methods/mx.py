@@ -3,15 +3,13 @@
 import torch
 from torch import Tensor
 
-from compress_explorer.methods.blockwise import encode
+from compress_explorer.methods.blockwise import block_size_parameter, encode
 from compress_explorer.methods.code import Code
 from compress_explorer.methods.coded_scale import CodedScale
 from compress_explorer.methods.formats import FORMATS, WeightFormat
 from compress_explorer.methods.granularity import columns_per_scale, to_blocks
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter
-
-BLOCK_SIZE = 32
 
 ELEMENTS: dict[str, WeightFormat] = {
     "mxfp4": "fp4-e2m1",
@@ -28,8 +26,9 @@ def apply(
     *,
     format: str = "mxfp4",
     rounding: str = "floor",
+    block_size: int = 32,
 ) -> Code:
-    """Divides each block of 32 by a power of two, stored as 8 bits of exponent, and rounds to nearest, ties to even.
+    """Divides each block by a power of two, stored as 8 bits of exponent, and rounds to nearest, ties to even.
 
     The power X, with m the block's largest magnitude, M the format's largest number and 2^e its largest power:
 
@@ -45,13 +44,14 @@ def apply(
         kept: bool [channels, n]; has no effect, for pruned weights are zeros.
         format: one of `ELEMENTS`.
         rounding: "floor", "ceil", "rceil" or "even".
+        block_size: neighbouring columns that share a scale, 32 in all formats of the specification; the last block
+            of a channel may be shorter.
 
     Returns:
-        The code with the grid of the element format, and scales of format "e8m0". The last block of a channel
-        may be shorter than 32.
+        The code with the grid of the element format, and scales of format "e8m0".
     """
     grid = ELEMENTS[format]
-    columns = columns_per_scale(weight, "group", BLOCK_SIZE)
+    columns = columns_per_scale(weight, "group", block_size)
     largest = to_blocks(weight.abs(), "group", columns).amax(dim=2)
     exponent = _exponent(largest, grid, rounding).clamp(-126, 127).masked_fill(largest == 0, 0)
     scale = CodedScale(codes=(exponent + 127).to(torch.uint8), format="e8m0", constants=torch.empty(0))
@@ -99,6 +99,7 @@ METHOD = Method(
             choices=("floor", "rceil", "ceil", "even"),
             help="Floor may cut off a block's largest weights; ceil and rceil never do, but have coarser steps.",
         ),
+        block_size_parameter(32),
     ),
     scope="tensor",
     result="code",

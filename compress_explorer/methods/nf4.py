@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from compress_explorer.methods.blockwise import BLOCK_SIZE_PARAMETER, SCALES_PARAMETER, quantize_by_absmax
+from compress_explorer.methods.blockwise import SCALES_PARAMETER, block_size_parameter, quantize_by_absmax
 from compress_explorer.methods.code import Code
 from compress_explorer.spec.method import Method
 
@@ -38,7 +38,7 @@ METHOD = Method(
     summary="Four bits with levels where normally distributed weights are, and a scale for each block.",
     formula="ŵ = s·c[q],  s = max|w| of the block,  q = argminᵢ |w/s − c[i]|;  c: quantiles of N(0, 1), largest 1",
     source="Dettmers et al. 2023, QLoRA (arXiv 2305.14314) §3; levels: appendix E",
-    parameters=(BLOCK_SIZE_PARAMETER, SCALES_PARAMETER),
+    parameters=(block_size_parameter(64), SCALES_PARAMETER),
     scope="tensor",
     result="code",
     apply=apply,
