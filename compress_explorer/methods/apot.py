@@ -15,7 +15,10 @@ from compress_explorer.methods.weight_index import WeightIndex
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter
 
-CANDIDATES = 128
+CANDIDATES = 256
+FARTHEST = 2.0
+"""The clipping points of least squares reach so many times the largest weight: the level that it goes to may be the
+second largest, of 3 bits half of γ."""
 
 
 def apply(
@@ -28,7 +31,7 @@ def apply(
 ) -> Code:
     """Sends each weight to the nearest of γ times the sums of powers of two that `formats.APOT_EXPONENTS` lists.
 
-    γ is the largest level. With the clipping "least-squares", 128 clipping points, multiples of max|w| / 128, send
+    γ is the largest level. With the clipping "least-squares", each of 256 values, evenly spaced up to 2 max|w|, sends
     the weights to their levels, and γ is the factor of least squared error for the best of these assignments.
 
     Args:
@@ -68,7 +71,8 @@ def _least_squares(magnitudes: Tensor, largest: Tensor, grid: WeightFormat) -> T
     ascending = (magnitudes / torch.where(largest > 0, largest, 1.0)).double().sort(dim=1).values
     sums = torch.nn.functional.pad(ascending.cumsum(dim=1), (1, 0))
     levels = FORMATS[grid].levels[: 2 ** (FORMATS[grid].bits - 1)].double().to(magnitudes.device)
-    clips = torch.arange(1, CANDIDATES + 1, dtype=torch.float64, device=magnitudes.device) / CANDIDATES
+    clips = torch.arange(1, CANDIDATES + 1, dtype=torch.float64, device=magnitudes.device)
+    clips *= FARTHEST / CANDIDATES
     cuts = (clips[:, None] * (levels[:-1] + levels[1:]) / 2).flatten().expand(len(ascending), -1).contiguous()
     below = torch.searchsorted(ascending, cuts).unflatten(1, (CANDIDATES, -1))
     ends = torch.nn.functional.pad(below, (0, 1), value=ascending.shape[1])
