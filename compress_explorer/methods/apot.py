@@ -74,7 +74,7 @@ def _least_squares(magnitudes: Tensor, largest: Tensor, grid: WeightFormat) -> T
     clips = torch.arange(1, CANDIDATES + 1, dtype=torch.float64, device=magnitudes.device)
     clips *= FARTHEST / CANDIDATES
     cuts = (clips[:, None] * (levels[:-1] + levels[1:]) / 2).flatten().expand(len(ascending), -1).contiguous()
-    below = torch.searchsorted(ascending, cuts).unflatten(1, (CANDIDATES, -1))
+    below = torch.searchsorted(ascending, cuts).view(len(ascending), CANDIDATES, -1)
     ends = torch.nn.functional.pad(below, (0, 1), value=ascending.shape[1])
     counts = ends.diff(dim=2, prepend=torch.zeros_like(ends[:, :, :1]))
     sums_below = sums.gather(1, ends.flatten(1)).view(ends.shape)

@@ -62,7 +62,7 @@ def settings() -> Iterator[tuple[Method, dict[str, Value]]]:
         for choices in ({"scheme": "symmetric"}, {"scheme": "affine"}) if entry.name == "integer" else ({},):
             values = {**choices, **({"granularity": "tensor"} if entry.name == "binary" else {})}
             for parameter in entry.parameters:
-                if entry.preview is not None and parameter.name in ("sparsity", "bits"):
+                if entry.preview is not None and parameter.name in ("sparsity", "bits", "exponent_bits"):
                     for position in {"sparsity": (0.0, 0.01, 0.3, 0.5, 0.9, 0.99, 1.0)}.get(
                         parameter.name, parameter.positions()
                     ):
