@@ -13,7 +13,7 @@ positions, a bitmask, or a relative index. A style, an index into "styles", is w
     grid, bits, offset, group, levels    of the codes, see `methods.code.Code`; plain floats have none. Left out:
                 offset 0, and a group that is a whole row
     scales, codebooks    "tensor" or "channel": whether there is one row of them or one for each channel
-    zero_bits   width of a packed zero point
+    zero_bits   width of a packed zero point; 32 for floats
     axis, groups    of the layout, where the output channels are not the first axis
 """
 
@@ -38,6 +38,8 @@ from compress_explorer.spec.recipe import Recipe
 
 FORMAT_VERSION = 1
 METADATA_KEY = "compress_explorer"
+FLOAT_ZERO_BITS = 32
+"""The width of a zero point that is a float32, not a packed whole number."""
 
 Part = Literal["values", "positions", "scales", "zero_points", "codebook"]
 """See `spec.size.PARTS`."""
@@ -191,7 +193,9 @@ def side_parts(code: Code | None) -> dict[Part, int]:
 
 
 def zero_point_bits(zero_point: Tensor, bits: int) -> int:
-    """Bits of a stored zero point: as many as a code where all fit, else 8."""
+    """Bits of a stored zero point: 32 for floats; of whole numbers as many as a code where all fit, else 8."""
+    if zero_point.is_floating_point():
+        return FLOAT_ZERO_BITS
     return bits if int(zero_point.max()) < 2**bits else 8
 
 

@@ -2,7 +2,23 @@
 
 from typing import TYPE_CHECKING
 
-from compress_explorer.methods import binary, integer, magnitude, magnitude_global, power_of_two, random
+from compress_explorer.methods import (
+    aciq,
+    binary,
+    hqq,
+    integer,
+    integer_mse,
+    integer_percentile,
+    k_means,
+    magnitude,
+    magnitude_global,
+    power_of_two,
+    power_of_two_literal,
+    random,
+    round_literal,
+    stochastic,
+    ternary,
+)
 from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter
@@ -16,8 +32,17 @@ METHODS: tuple[Method, ...] = (
     magnitude.METHOD,
     magnitude_global.METHOD,
     integer.METHOD,
+    integer_percentile.METHOD,
+    integer_mse.METHOD,
+    aciq.METHOD,
+    stochastic.METHOD,
+    hqq.METHOD,
     power_of_two.METHOD,
     binary.METHOD,
+    ternary.METHOD,
+    k_means.METHOD,
+    round_literal.METHOD,
+    power_of_two_literal.METHOD,
 )
 
 

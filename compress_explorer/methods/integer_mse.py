@@ -1,0 +1,145 @@
+"""Uniform quantization that clips where the squared error is smallest."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from compress_explorer.methods.code import Code
+from compress_explorer.methods.granularity import columns_per_scale, granularity_parameter, to_blocks
+from compress_explorer.methods.scalar_map import ScalarMap
+from compress_explorer.methods.uniform import (
+    UniformGrid,
+    bits_parameter,
+    group_size_parameter,
+    round_to_grid,
+    scheme_parameter,
+    uniform_grid,
+    uniform_map,
+    usable_scale,
+)
+from compress_explorer.methods.weight_index import Floats, WeightIndex
+from compress_explorer.spec.method import Method
+
+CANDIDATES = 200
+FRACTIONS: Floats = np.arange(CANDIDATES, 0, -1) / CANDIDATES
+"""What part of the full range is kept, the whole range first: of equal errors the widest range wins."""
+
+_CHUNK = 2**17
+"""Numbers that are worked on at once: they stay in the processor's cache."""
+
+
+def apply(
+    weight: Tensor,
+    kept: Tensor,  # noqa: ARG001 pruned weights are zeros, which have a level in every candidate
+    *,
+    bits: int = 4,
+    scheme: str = "symmetric",
+    granularity: str = "tensor",
+    group_size: int = 128,
+) -> Code:
+    """Rounds to the levels of `integer`, their scale times the f = i/200, i = 1..200, of least squared error.
+
+    Both ends of an affine range shrink by the same factor; its zero point stays. Each scale is searched for
+    alone. Of equal errors the widest range wins.
+
+    Args:
+        weight: float32 [channels, n], finite; magnitudes up to 1e38.
+        kept: bool [channels, n]; has no effect, for pruned weights are zeros.
+        bits: width of one code, 1 to 8.
+        scheme: "symmetric" or "affine".
+        granularity: "tensor", "channel" or "group".
+        group_size: neighbouring columns that share a scale; only for "group".
+
+    Returns:
+        The code with grid "integer".
+    """
+    columns = columns_per_scale(weight, granularity, group_size)
+    blocks = to_blocks(weight, granularity, columns)
+    full = uniform_grid(blocks.amin(dim=2), blocks.amax(dim=2), bits, scheme)
+    errors = _squared_errors(blocks, full)
+    fraction = torch.from_numpy(FRACTIONS[errors.cpu().numpy().argmin(axis=0)]).to(weight.device)
+    grid = replace(full, scale=usable_scale(full.scale * fraction))
+    return round_to_grid(blocks, grid, bits, weight.shape)
+
+
+def _squared_errors(blocks: Tensor, full: UniformGrid) -> Tensor:
+    """Squared error at every fraction in units of the full scale squared, float64 [fractions, rows, groups]."""
+    zero = torch.zeros_like(full.scale) if full.zero_point is None else full.zero_point
+    errors = torch.zeros(CANDIDATES, *full.scale.shape, dtype=torch.float64, device=blocks.device)
+    size = blocks.shape[2]
+    rows = max(1, _CHUNK // (size * blocks.shape[1]))
+    for first in range(0, len(blocks), rows):
+        part = slice(first, first + rows)
+        # In units of the full scale numbers lie in -255..255 whatever the weights: no square overflows.
+        steps = blocks[part] / full.scale[part, :, None]
+        ends = (full.lowest - zero[part, :, None], full.highest - zero[part, :, None])
+        for piece in steps.split(_CHUNK, dim=2):
+            errors[:, part] += _piece_errors(piece, *ends)
+    return errors
+
+
+def _piece_errors(steps: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
+    """Squared error at every fraction for weights in units of the full scale, float64 [fractions, rows, groups]."""
+    together = max(1, _CHUNK // steps.numel())
+    found = []
+    for fractions in torch.from_numpy(FRACTIONS).float().to(steps.device).split(together):
+        scale = fractions[:, None, None, None]
+        rounded = (steps / scale).round_().clamp_(lowest, highest).mul_(scale).sub_(steps)
+        found.append(rounded.square_().sum(dim=3).double())
+    return torch.cat(found)
+
+
+def preview(
+    indices: Sequence[WeightIndex],
+    *,
+    bits: int = 4,
+    scheme: str = "symmetric",
+    granularity: str = "tensor",
+    group_size: int = 128,  # noqa: ARG001 one declaration for both functions
+) -> list[ScalarMap] | None:
+    """The level grid of every layer for the granularity "tensor", else None.
+
+    The errors are summed from the index; where two fractions are nearly as good, it may choose the other one.
+    """
+    if granularity != "tensor":
+        return None
+    return [_best_map(index, bits, scheme) for index in indices]
+
+
+def _best_map(index: WeightIndex, bits: int, scheme: str) -> ScalarMap:
+    full = uniform_map(index.minimum, index.maximum, bits, scheme)
+    fraction = FRACTIONS[_index_errors(index, full).argmin()]
+    return replace(full, cuts=full.cuts * fraction, levels=full.levels * fraction)
+
+
+def _index_errors(index: WeightIndex, full: ScalarMap) -> Floats:
+    """Squared error at every fraction: the sum over levels c of S2 - 2 c S1 + c² n, float64 [fractions]."""
+    cuts, levels = (FRACTIONS[:, None] * values for values in (full.cuts, full.levels))
+    counts = np.diff(index.count_below(cuts), prepend=0, append=index.count, axis=1)
+    sums = np.diff(index.sum_below(cuts), prepend=0, append=index.sum, axis=1)
+    errors: Floats = index.sum_of_squares + (levels * (levels * counts - 2 * sums)).sum(axis=1)
+    return errors
+
+
+METHOD = Method(
+    name="integer-mse",
+    label="Integer, clipped for least squared error",
+    family="Uniform quantization",
+    summary="Tries 200 clipping ranges for each scale and takes the one with the least squared error.",
+    formula="ŵ = s·(clamp(⌊w/s⌉ + z, q_min, q_max) − z),  s = f·s_full,  "
+    "f = argmin over i/200, i = 1…200, of Σ(w − ŵ)²",
+    source="Nagel et al. 2021 (arXiv 2106.08295) §3.1, MSE range setting",
+    parameters=(
+        bits_parameter(default=4),
+        scheme_parameter(),
+        granularity_parameter("tensor", "channel", "group", default="tensor"),
+        group_size_parameter(),
+    ),
+    scope="tensor",
+    result="code",
+    apply=apply,
+    preview=preview,
+)
