@@ -7,7 +7,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from compress_explorer.methods import binary, integer, magnitude, magnitude_global, power_of_two
+from compress_explorer.methods import (
+    aciq,
+    binary,
+    integer,
+    integer_mse,
+    integer_percentile,
+    k_means,
+    magnitude,
+    magnitude_global,
+    power_of_two,
+    power_of_two_literal,
+    round_literal,
+    ternary,
+)
 from compress_explorer.methods.catalogue import METHODS
 from compress_explorer.methods.scalar_map import ScalarMap, nearest_level_map
 from compress_explorer.methods.weight_index import WeightIndex
@@ -22,7 +35,11 @@ TENSOR_SETTINGS: list[tuple[Method, dict[str, Any]]] = [
     *[(integer.METHOD, {"bits": bits, "scheme": s}) for bits in range(1, 9) for s in ("symmetric", "affine")],
     *[(power_of_two.METHOD, {"bits": bits}) for bits in range(2, 9)],
     (binary.METHOD, {"bits": 1, "granularity": "tensor"}),
+    *[(aciq.METHOD, {"bits": bits}) for bits in (2, 4, 8)],
+    *[(round_literal.METHOD, {"bits": bits}) for bits in (2, 8)],
+    *[(power_of_two_literal.METHOD, {"bits": bits, "negatives": n}) for bits in (3, 8) for n in ("lost", "magnitude")],
 ]
+"""Settings whose previews have exactly the method's levels; those of other methods are tested beside these."""
 quantizers = pytest.mark.parametrize(
     ("method", "values"),
     TENSOR_SETTINGS,
@@ -76,7 +93,7 @@ def test_counts_of_levels_are_off_by_the_weights_near_a_cut_at_most(method, valu
     near = (np.abs(flat[:, None] - entry.cuts) <= WIDTH * np.abs(entry.cuts)).sum(axis=0)
     assert (np.abs(counts - actual) <= np.append(near, 0) + np.append(0, near) + 1e-6).all()
     assert counts.sum() == pytest.approx(weight.numel())
-    if method is not integer.METHOD:  # its cuts fall inside bins, those of the others between them
+    if method in (power_of_two.METHOD, binary.METHOD):  # their cuts fall between bins, those of the others inside
         np.testing.assert_array_equal(counts, actual)
 
 
@@ -173,11 +190,14 @@ def within_a_bin(entry: ScalarMap, dropped: Tensor) -> bool:
 
 def test_methods_that_look_at_more_than_the_value_have_no_preview():
     index = WeightIndex.build(LAYERS[0])
-    assert {method.name for method in METHODS if method.preview is None} == {"random"}
+    assert {method.name for method in METHODS if method.preview is None} == {"random", "stochastic", "hqq"}
     for granularity in ("channel", "group"):
         assert integer.preview([index], granularity=granularity) is None
     assert power_of_two.preview([index], granularity="channel") is None
     assert binary.preview([index], granularity="channel") is None
+    for other in (integer_percentile, integer_mse, aciq, ternary):
+        assert other.preview([index], granularity="channel") is None
+    assert k_means.preview([index], start="linear") is None
     assert binary.preview([index], granularity="tensor", bits=2) is None
 
 
