@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from compress_explorer.methods import (
+    aciq,
     apot,
     binary,
     block,
@@ -11,7 +12,11 @@ from compress_explorer.methods import (
     fp4,
     fp8,
     fpgm,
+    hqq,
     integer,
+    integer_mse,
+    integer_percentile,
+    k_means,
     lamp,
     magnitude,
     magnitude_global,
@@ -20,9 +25,13 @@ from compress_explorer.methods import (
     nf4,
     nvfp4,
     power_of_two,
+    power_of_two_literal,
     random,
     random_literal,
+    round_literal,
     sigma_threshold,
+    stochastic,
+    ternary,
 )
 from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.method import Method
@@ -43,14 +52,23 @@ METHODS: tuple[Method, ...] = (
     filter_norm.METHOD,
     fpgm.METHOD,
     integer.METHOD,
+    integer_percentile.METHOD,
+    integer_mse.METHOD,
+    aciq.METHOD,
+    stochastic.METHOD,
+    hqq.METHOD,
     power_of_two.METHOD,
     apot.METHOD,
     binary.METHOD,
+    ternary.METHOD,
+    k_means.METHOD,
     nf4.METHOD,
     fp4.METHOD,
     fp8.METHOD,
     mx.METHOD,
     nvfp4.METHOD,
+    round_literal.METHOD,
+    power_of_two_literal.METHOD,
     random_literal.METHOD,
     diagonal_literal.METHOD,
 )

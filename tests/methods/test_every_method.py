@@ -1,6 +1,7 @@
 """What every method of the catalogue must keep, whatever it does."""
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -32,10 +33,22 @@ def few_values(parameter: Parameter) -> list[Value]:
 
 
 def settings_of(method: Method) -> list[dict[str, Value]]:
-    """Every combination of a few values of each parameter."""
-    names = [parameter.name for parameter in method.parameters]
-    grids = [few_values(parameter) for parameter in method.parameters]
-    return [dict(zip(names, values, strict=True)) for values in itertools.product(*grids)]
+    """Every combination of the choices with, one number at a time, a few values of the numbers that have an effect."""
+    names = [parameter.name for parameter in method.parameters if parameter.kind == "choice"]
+    grids = [few_values(method.parameter(name)) for name in names]
+    found: dict[tuple[Value, ...], dict[str, Value]] = {}
+    for values in itertools.product(*grids):
+        base = method.complete(dict(zip(names, values, strict=True)))
+        for setting in [base, *(base | {name: value} for name, value in numbers_of(method, base))]:
+            found[tuple(setting.values())] = setting
+    return list(found.values())
+
+
+def numbers_of(method: Method, base: dict[str, Value]) -> Iterator[tuple[str, Value]]:
+    """A few values of each number that has an effect beside the choices of `base`."""
+    for parameter in method.parameters:
+        if parameter.kind != "choice" and (parameter.when is None or base[parameter.when[0]] in parameter.when[1]):
+            yield from ((parameter.name, value) for value in few_values(parameter))
 
 
 def run(method: Method, weight: Tensor, kept: Tensor, values: dict[str, Value]) -> Any:
@@ -100,7 +113,7 @@ def tables_fit(code: Code) -> bool:
     per_group = [table for table in (code.scale, code.zero_point) if table is not None]
     shapes_fit = all(table.shape in {(1, groups), (channels, groups)} for table in per_group)
     types_fit = (code.scale is None or code.scale.dtype == torch.float32) and (
-        code.zero_point is None or code.zero_point.dtype == torch.uint8
+        code.zero_point is None or code.zero_point.dtype in (torch.uint8, torch.float32)
     )
     return shapes_fit and types_fit and codebook_fits(code) and coded_scale_fits(code)
 
