@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from compress_explorer.engine.compress import CompressedModel, assemble, stored_tensors
+from compress_explorer.engine.compress import CompressedModel, assemble
 from compress_explorer.engine.context import NO_DATA, Context
 from compress_explorer.engine.frame import Axis, axis_for, count_before, exact_frame
+from compress_explorer.engine.rebuild import stored_tensors
 from compress_explorer.engine.size import size_report
 from compress_explorer.engine.steps import apply_step, check_recipe
 from compress_explorer.engine.workpiece import Workpiece, open_model
@@ -68,7 +69,7 @@ class Bench:
         Raises:
             CompressExplorerError: when it is not valid for this model.
         """
-        return check_recipe(recipe, self.original.inventory)
+        return check_recipe(recipe, self.original.inventory, self.context)
 
     def apply(self, recipe: Recipe) -> Workpiece:
         """What all steps of `recipe` make of the model; what each of them left is kept for the next call."""

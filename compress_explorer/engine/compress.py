@@ -5,18 +5,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from compress_explorer.engine import file as compressed_file
 from compress_explorer.engine.context import Context
-from compress_explorer.engine.copying import copy_with
-from compress_explorer.engine.matrix import Layout
+from compress_explorer.engine.rebuild import network_of, stored_tensors
 from compress_explorer.engine.size import size_report
 from compress_explorer.engine.steps import apply_recipe, check_recipe
 from compress_explorer.engine.stored import StoredTensor
 from compress_explorer.engine.task import Task
-from compress_explorer.engine.weights import Weights
 from compress_explorer.engine.workpiece import Workpiece, open_model
 from compress_explorer.spec.inventory import Skipped
 from compress_explorer.spec.recipe import Recipe, Step
@@ -75,52 +72,21 @@ def compress(model: nn.Module, recipe: Recipe | Step, task: Task | None = None) 
         ModelError: when the model cannot be compressed (no weights, NaN, scripted, quantized).
         CompressExplorerError: when the recipe is not valid for it.
     """
-    work = open_model(model)
-    recipe = check_recipe(recipe if isinstance(recipe, Recipe) else Recipe(recipe), work.inventory)
-    return assemble(model, recipe, apply_recipe(work, recipe, Context(task=task)))
+    work, context = open_model(model), Context(task=task)
+    recipe = check_recipe(recipe if isinstance(recipe, Recipe) else Recipe(recipe), work.inventory, context)
+    return assemble(model, recipe, apply_recipe(work, recipe, context))
 
 
 def assemble(baseline: nn.Module, recipe: Recipe, work: Workpiece) -> CompressedModel:
     """The module that computes with what `recipe` made of `baseline`, and its stored form."""
-    stored = stored_tensors(work)
-    own = work.model.state_dict()
-    replaced = {entry.name: entry.values for entry in stored if entry.values.data_ptr() != own[entry.name].data_ptr()}
     return CompressedModel(
-        model=copy_with(work.model, replaced, work.inventory),
+        model=network_of(work),
         recipe=recipe,
-        stored=stored,
+        stored=stored_tensors(work),
         skipped=skipped_tensors(work),
         baseline=baseline,
         aliases=work.inventory.aliases,
     )
-
-
-def stored_tensors(work: Workpiece) -> tuple[StoredTensor, ...]:
-    """The stored form of every tensor, shared ones once, in the order of the state."""
-    sites = {site.name: site for site in work.inventory.sites}
-    aliases = dict(work.inventory.aliases)
-    return tuple(
-        _stored(name, tensor, sites[name].layout, work.weights[name])
-        if name in sites
-        else StoredTensor(name=name, values=tensor, layout=_plain_layout(tensor))
-        for name, tensor in work.state.items()
-        if name not in aliases
-    )
-
-
-def _stored(name: str, tensor: Tensor, layout: Layout, entry: Weights) -> StoredTensor:
-    """Pruned weights that are not quantized keep their bits exactly, float64 included."""
-    if entry.code is not None:
-        values = layout.from_matrix(entry.matrix).to(tensor.dtype)
-    elif entry.kept is not None:
-        values = torch.where(layout.from_matrix(entry.kept), tensor, torch.zeros((), dtype=tensor.dtype))
-    else:
-        values = tensor
-    return StoredTensor(name=name, values=values, layout=layout, kept=entry.kept, code=entry.code)
-
-
-def _plain_layout(tensor: Tensor) -> Layout:
-    return Layout(tuple(tensor.shape) or (1,))
 
 
 def skipped_tensors(work: Workpiece) -> tuple[Skipped, ...]:

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from compress_explorer.engine.context import Context
+from compress_explorer.engine.evidence import calibration_split, evidence
 from compress_explorer.engine.layers import Inventory
-from compress_explorer.engine.targets import LEFT_OUT, targets
-from compress_explorer.engine.weights import Weights
+from compress_explorer.engine.targets import LEFT_OUT, Target, targets
+from compress_explorer.engine.weights import AllWeights, Weights
 from compress_explorer.engine.workpiece import Workpiece
 from compress_explorer.methods import catalogue
 from compress_explorer.methods.code import Code
@@ -28,7 +29,7 @@ def apply_recipe(work: Workpiece, recipe: Recipe, context: Context) -> Workpiece
     return work
 
 
-def apply_step(work: Workpiece, step: Step, context: Context) -> Workpiece:  # noqa: ARG001 -- methods that need data follow
+def apply_step(work: Workpiece, step: Step, context: Context) -> Workpiece:
     """The workpiece after one step; what the step does not name is passed on.
 
     Raises:
@@ -36,33 +37,58 @@ def apply_step(work: Workpiece, step: Step, context: Context) -> Workpiece:  # n
     """
     method = catalogue.method(step.method)
     found, left_out = targets(work.inventory, step)
-    changed: dict[str, Weights] = {}
-    with torch.no_grad():
-        for target in found:
-            names = [site.name for site in target.sites]
-            entries = _apply(method, [work.weights[name] for name in names], target.values)
-            changed |= dict(zip(names, entries, strict=True))
-    return work.with_weights(changed).with_refused({site.name: LEFT_OUT for site in left_out})
+    work = work.with_refused({site.name: LEFT_OUT for site in left_out})
+    for target in found:
+        work = _treat(work, method, target, context)
+    return work
 
 
-def _apply(method: Method, entries: list[Weights], values: Mapping[str, Value]) -> list[Weights]:
+def _treat(work: Workpiece, method: Method, target: Target, context: Context) -> Workpiece:
+    """The workpiece after the weights of one target were pruned or quantized."""
+    if method.needs == "nothing":
+        names = [site.name for site in target.sites]
+        return work.with_weights(_apply(method, {name: work.weights[name] for name in names}, target.values))
+    values = {name: value for name, value in target.values.items() if name != "samples"}
+    known = evidence(work, method, target.sites, int(target.values["samples"]), context)
+    refused = {name: found for name, found in known.items() if isinstance(found, str)}
+    statistics = {name: found for name, found in known.items() if not isinstance(found, str)}
+    work = work.with_refused(refused)
+    changed = {}
     if method.scope == "model":
-        results = method.apply([entry.matrix for entry in entries], [entry.mask for entry in entries], **values)
+        changed = _apply(method, {name: work.weights[name] for name in statistics}, values, statistics)
     else:
-        results = [method.apply(entry.matrix, entry.mask, **values) for entry in entries]
-    return [_combine(entry, result) for entry, result in zip(entries, results, strict=True)]
+        for done, name in enumerate(statistics, start=1):
+            context.tell(f"{method.label}: layer {done} of {len(statistics)}")
+            changed |= _apply(method, {name: work.weights[name]}, values, statistics)
+    return work.with_weights(changed)
+
+
+def _apply(
+    method: Method, entries: AllWeights, values: Mapping[str, Value], statistics: Mapping[str, object] | None = None
+) -> dict[str, Weights]:
+    """The weights after `method`; `statistics` are what it needs beside them."""
+    matrices, masks = [entry.matrix for entry in entries.values()], [entry.mask for entry in entries.values()]
+    columns = [matrices, masks, *([] if statistics is None else [[statistics[name] for name in entries]])]
+    with torch.no_grad():
+        if method.scope == "model":
+            results = method.apply(*columns, **values)
+        else:
+            results = [method.apply(*row, **values) for row in zip(*columns, strict=True)]
+    return {name: _combine(entries[name], result) for name, result in zip(entries, results, strict=True)}
 
 
 def _combine(entry: Weights, result: Tensor | Code) -> Weights:
     return entry.quantized(result) if isinstance(result, Code) else entry.pruned(result)
 
 
-def check_recipe(recipe: Recipe, inventory: Inventory) -> Recipe:
+def check_recipe(recipe: Recipe, inventory: Inventory, context: Context) -> Recipe:
     """The same recipe with every value filled in; two recipes that do the same become equal.
 
     Raises:
-        CompressExplorerError: when a method, parameter, value or layer is not valid.
+        CompressExplorerError: when a method, parameter, value or layer is not valid, or data are missing.
     """
     for step in recipe:
         targets(inventory, step)
+        if catalogue.method(step.method).needs != "nothing":
+            calibration_split(step.method, context)
     return Recipe(catalogue.complete(step) for step in recipe)
