@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from compress_explorer.engine.beside import treat_beside
 from compress_explorer.engine.context import Context
 from compress_explorer.engine.evidence import calibration_split, evidence
 from compress_explorer.engine.layers import Inventory
@@ -44,7 +45,9 @@ def apply_step(work: Workpiece, step: Step, context: Context) -> Workpiece:
 
 
 def _treat(work: Workpiece, method: Method, target: Target, context: Context) -> Workpiece:
-    """The workpiece after the weights of one target were pruned or quantized."""
+    """The workpiece after the weights of one target, or what stands beside them, were treated."""
+    if method.result in ("inputs", "scales", "state"):
+        return treat_beside(work, method, target, context)
     if method.needs == "nothing":
         names = [site.name for site in target.sites]
         return work.with_weights(_apply(method, {name: work.weights[name] for name in names}, target.values))
@@ -89,6 +92,6 @@ def check_recipe(recipe: Recipe, inventory: Inventory, context: Context) -> Reci
     """
     for step in recipe:
         targets(inventory, step)
-        if catalogue.method(step.method).needs != "nothing":
+        if catalogue.method(step.method).needs_data:
             calibration_split(step.method, context)
     return Recipe(catalogue.complete(step) for step in recipe)

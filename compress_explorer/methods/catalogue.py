@@ -2,7 +2,21 @@
 
 from typing import TYPE_CHECKING
 
-from compress_explorer.methods import binary, integer, magnitude, magnitude_global, power_of_two, random
+from compress_explorer.methods import (
+    activations,
+    activations_dynamic,
+    awq,
+    batch_norm_recalibration,
+    bias_correction,
+    binary,
+    cross_layer_equalization,
+    integer,
+    magnitude,
+    magnitude_global,
+    power_of_two,
+    random,
+    smoothquant,
+)
 from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter
@@ -18,6 +32,13 @@ METHODS: tuple[Method, ...] = (
     integer.METHOD,
     power_of_two.METHOD,
     binary.METHOD,
+    awq.METHOD,
+    activations.METHOD,
+    activations_dynamic.METHOD,
+    smoothquant.METHOD,
+    cross_layer_equalization.METHOD,
+    bias_correction.METHOD,
+    batch_norm_recalibration.METHOD,
 )
 
 

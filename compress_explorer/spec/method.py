@@ -7,7 +7,7 @@ from typing import Any, Literal
 from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.parameter import Parameter, Value
 
-Result = Literal["mask", "code", "values", "factors", "channels", "inputs", "state"]
+Result = Literal["mask", "code", "values", "factors", "channels", "inputs", "scales", "state"]
 """What a method's function returns for one tensor.
 
 mask: bool [channels, n], the weights to keep.
@@ -15,15 +15,20 @@ code: a `methods.code.Code`, the quantized form.
 values: new floating-point weights.
 factors: the matrix as a product of smaller ones.
 channels: bool [channels], the output channels to keep; the others are removed from the network.
-inputs: what is done to the layer's input: a scale of each feature, a quantizer.
+inputs: a `methods.input_change.InputChange`: what is done to the layer's input.
+scales: (rows [channels], weights [channels, n]): what each row and each weight is multiplied by.
 state: new values of what is no weight: biases, running statistics.
 """
 
-Needs = Literal["nothing", "inputs", "gradients"]
-"""What a method must know beside the weights, gathered on the task's train split.
+Needs = Literal["nothing", "inputs", "gradients", "values", "before", "batches", "pairs"]
+"""What a method must know beside the weights, see `methods.evidence`; all but pairs are gathered on the train split.
 
 inputs: the second moments of what each layer is fed.
 gradients: those of the loss with respect to the weights.
+values: the values that each layer is fed.
+before: the weights before they were rounded and pruned, and the moments of what each layer is fed.
+batches: the means and variances of batches at each batch normalization.
+pairs: which layers follow each other.
 """
 
 
@@ -61,6 +66,11 @@ class Method:
     needs: Needs = "nothing"
     apply: Callable[..., Any] = field(repr=False)
     preview: Callable[..., Any] | None = field(default=None, repr=False)
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether it looks at the train split."""
+        return self.needs not in ("nothing", "pairs")
 
     def parameter(self, name: str) -> Parameter:
         """The parameter called `name`.
