@@ -9,12 +9,20 @@ from compress_explorer.methods import (
     batch_norm_recalibration,
     bias_correction,
     binary,
+    block,
     cross_layer_equalization,
+    diagonal_literal,
+    filter_norm,
+    fpgm,
     integer,
+    lamp,
     magnitude,
     magnitude_global,
+    n_m,
     power_of_two,
     random,
+    random_literal,
+    sigma_threshold,
     smoothquant,
 )
 from compress_explorer.spec.errors import unknown
@@ -29,6 +37,12 @@ METHODS: tuple[Method, ...] = (
     random.METHOD,
     magnitude.METHOD,
     magnitude_global.METHOD,
+    lamp.METHOD,
+    sigma_threshold.METHOD,
+    n_m.METHOD,
+    block.METHOD,
+    filter_norm.METHOD,
+    fpgm.METHOD,
     integer.METHOD,
     power_of_two.METHOD,
     binary.METHOD,
@@ -39,6 +53,8 @@ METHODS: tuple[Method, ...] = (
     cross_layer_equalization.METHOD,
     bias_correction.METHOD,
     batch_norm_recalibration.METHOD,
+    random_literal.METHOD,
+    diagonal_literal.METHOD,
 )
 
 

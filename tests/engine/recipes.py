@@ -19,7 +19,12 @@ def steps_of(method: Method) -> list[Step]:
 
 
 STEPS = [step for method in METHODS for step in steps_of(method)]
-PRUNERS = [method for method in METHODS if method.result == "mask"]
+# Those whose sparsity is a fraction of the weights, not of blocks or channels.
+PRUNERS = [
+    method
+    for method in METHODS
+    if method.family == "Pruning" and any(parameter.name == "sparsity" for parameter in method.parameters)
+]
 QUANTIZERS = [method for method in METHODS if method.result == "code"]
 QUANTIZER_STEPS = [step for method in QUANTIZERS for step in steps_of(method)]
 
