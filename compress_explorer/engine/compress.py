@@ -13,6 +13,7 @@ from compress_explorer.engine.rebuild import network_of, stored_tensors
 from compress_explorer.engine.size import size_report
 from compress_explorer.engine.steps import apply_recipe, check_recipe
 from compress_explorer.engine.stored import StoredTensor
+from compress_explorer.engine.structure import Edit
 from compress_explorer.engine.task import Task
 from compress_explorer.engine.workpiece import Workpiece, open_model
 from compress_explorer.spec.inventory import Skipped
@@ -31,6 +32,8 @@ class CompressedModel:
         skipped: the tensors that no step treated, with the reason.
         baseline: the caller's model, as it was given.
         aliases: (alias, stored name) for tensors that several layers share.
+        edits: how the structure of `model` came out of the baseline's.
+        notes: what a change of the structure undid of the steps before it, in words.
     """
 
     model: nn.Module
@@ -39,10 +42,12 @@ class CompressedModel:
     skipped: tuple[Skipped, ...]
     baseline: nn.Module
     aliases: tuple[tuple[str, str], ...]
+    edits: tuple[Edit, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def _size(self) -> SizeReport:
-        return size_report(self.stored, self.recipe, dict(self.aliases), self.baseline.state_dict())
+        return size_report(self.stored, self.recipe, dict(self.aliases), self.baseline.state_dict(), self.edits)
 
     def size(self) -> SizeReport:
         """The size in every accounting, per tensor and in total."""
@@ -57,7 +62,7 @@ class CompressedModel:
         Raises:
             OSError: when the file cannot be written; nothing is left behind then.
         """
-        return compressed_file.save(path, self.stored, self.recipe, dict(self.aliases))
+        return compressed_file.save(path, self.stored, self.recipe, dict(self.aliases), self.edits)
 
 
 def compress(model: nn.Module, recipe: Recipe | Step, task: Task | None = None) -> CompressedModel:
@@ -86,6 +91,8 @@ def assemble(baseline: nn.Module, recipe: Recipe, work: Workpiece) -> Compressed
         skipped=skipped_tensors(work),
         baseline=baseline,
         aliases=work.inventory.aliases,
+        edits=work.edits,
+        notes=work.notes,
     )
 
 

@@ -2,7 +2,17 @@
 
 from typing import TYPE_CHECKING
 
-from compress_explorer.methods import binary, integer, magnitude, magnitude_global, power_of_two, random
+from compress_explorer.methods import (
+    activation_svd,
+    binary,
+    integer,
+    magnitude,
+    magnitude_global,
+    power_of_two,
+    random,
+    svd,
+    tucker,
+)
 from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter
@@ -18,6 +28,9 @@ METHODS: tuple[Method, ...] = (
     integer.METHOD,
     power_of_two.METHOD,
     binary.METHOD,
+    svd.METHOD,
+    activation_svd.METHOD,
+    tucker.METHOD,
 )
 
 
