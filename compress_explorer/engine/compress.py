@@ -14,6 +14,7 @@ from compress_explorer.engine.reports import step_report
 from compress_explorer.engine.size import size_report
 from compress_explorer.engine.steps import apply_step, check_recipe
 from compress_explorer.engine.stored import StoredTensor
+from compress_explorer.engine.structure import Edit
 from compress_explorer.engine.task import Task
 from compress_explorer.engine.workpiece import Workpiece, open_model
 from compress_explorer.spec.inventory import Skipped
@@ -34,6 +35,8 @@ class CompressedModel:
         baseline: the caller's model, as it was given.
         aliases: (alias, stored name) for tensors that several layers share.
         steps: what each step did to the one before.
+        edits: how the structure of `model` came out of the baseline's.
+        notes: what a change of the structure undid of the steps before it, in words.
     """
 
     model: nn.Module
@@ -43,10 +46,12 @@ class CompressedModel:
     baseline: nn.Module
     aliases: tuple[tuple[str, str], ...]
     steps: tuple[StepReport, ...]
+    edits: tuple[Edit, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def _size(self) -> SizeReport:
-        return size_report(self.stored, self.recipe, dict(self.aliases), self.baseline.state_dict())
+        return size_report(self.stored, self.recipe, dict(self.aliases), self.baseline.state_dict(), self.edits)
 
     def size(self) -> SizeReport:
         """The size in every accounting, per tensor and in total."""
@@ -61,7 +66,7 @@ class CompressedModel:
         Raises:
             OSError: when the file cannot be written; nothing is left behind then.
         """
-        return compressed_file.save(path, self.stored, self.recipe, dict(self.aliases))
+        return compressed_file.save(path, self.stored, self.recipe, dict(self.aliases), self.edits)
 
 
 def compress(model: nn.Module, recipe: Recipe | Step, task: Task | None = None) -> CompressedModel:
@@ -95,6 +100,8 @@ def assemble(baseline: nn.Module, recipe: Recipe, work: Workpiece, steps: tuple[
         baseline=baseline,
         aliases=work.inventory.aliases,
         steps=steps,
+        edits=work.edits,
+        notes=work.notes,
     )
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from compress_explorer.engine.beside import treat_beside
 from compress_explorer.engine.context import Context
 from compress_explorer.engine.evidence import calibration_split, evidence
+from compress_explorer.engine.factoring import factor
 from compress_explorer.engine.layers import Inventory
 from compress_explorer.engine.targets import LEFT_OUT, Target, targets
 from compress_explorer.engine.weights import AllWeights, Weights
@@ -29,7 +30,10 @@ def apply_step(work: Workpiece, step: Step, context: Context) -> Workpiece:
     found, left_out = targets(work.inventory, step)
     work = work.with_refused({site.name: LEFT_OUT for site in left_out})
     for target in found:
-        work = _treat(work, method, target, context)
+        if method.result == "factors":
+            work = factor(work, method, target, context)
+        else:
+            work = _treat(work, method, target, context)
     return work
 
 

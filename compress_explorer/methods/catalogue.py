@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from compress_explorer.methods import (
+    activation_svd,
     activations,
     activations_dynamic,
     awq,
@@ -24,6 +25,8 @@ from compress_explorer.methods import (
     random_literal,
     sigma_threshold,
     smoothquant,
+    svd,
+    tucker,
 )
 from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.method import Method
@@ -55,6 +58,9 @@ METHODS: tuple[Method, ...] = (
     batch_norm_recalibration.METHOD,
     random_literal.METHOD,
     diagonal_literal.METHOD,
+    svd.METHOD,
+    activation_svd.METHOD,
+    tucker.METHOD,
 )
 
 
