@@ -9,6 +9,7 @@ from torch import nn
 
 from compress_explorer.engine import file as compressed_file
 from compress_explorer.engine.context import Context
+from compress_explorer.engine.input_transform import buffers_of
 from compress_explorer.engine.rebuild import network_of, stored_tensors
 from compress_explorer.engine.reports import step_report
 from compress_explorer.engine.size import size_report
@@ -112,4 +113,6 @@ def skipped_tensors(work: Workpiece) -> tuple[Skipped, ...]:
         for site in work.inventory.sites
         if site.name not in work.treated
     )
-    return untouched + work.inventory.skipped
+    # The scales of a layer's input are what a step made, and were not left alone.
+    made = buffers_of(work.model)
+    return untouched + tuple(entry for entry in work.inventory.skipped if entry.name not in made)

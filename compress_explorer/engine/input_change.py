@@ -16,11 +16,12 @@ from compress_explorer.engine.input_transform import (
     InputTransform,
     attach,
     buffers_of,
-    obstacle,
+    cannot_transform,
     transform_of,
 )
 from compress_explorer.engine.layers import Inventory, WeightSite, inspect_model
 from compress_explorer.engine.rescale import rescaled
+from compress_explorer.engine.structure import Transformed
 from compress_explorer.engine.targets import Target
 from compress_explorer.engine.workpiece import Workpiece
 from compress_explorer.methods.feature_scales import scale_columns
@@ -37,9 +38,13 @@ def first_obstacle(work: Workpiece, method: Method, site: WeightSite) -> str | N
     levels, and before weights are rounded, unless the method rounds them anew.
     """
     names = (site.name, *site.aliases)
-    reason = obstacle(work.model, names)
-    if reason is not None or method.needs != "inputs":
-        return reason
+    if len({work.model.get_submodule(name.rpartition(".")[0]) for name in names}) > 1:
+        return f"its weight is shared by several layers: {', '.join(names)}"
+    reason = cannot_transform(layer_of(work.model, site))
+    if reason is not None:
+        return f"its input cannot be treated: it {reason}"
+    if method.needs != "inputs":
+        return None
     transform = transform_of(layer_of(work.model, site))
     if transform is not None and transform.scale is not None:
         return "its input is rounded to fixed levels already; put this step before that one"
@@ -75,11 +80,12 @@ def change_inputs(
         third = [known[site.name]] if method.needs_data else []
         with torch.no_grad():
             changes[site.name] = method.apply(entry.matrix, entry.mask, *third, **values)
+    changed = {name for name, change in changes.items() if change.divide is not None}
     work = _multiplied(work, sites, changes)
     codes = {name: change.code for name, change in changes.items() if change.code is not None}
     work = work.with_weights({name: work.weights[name].quantized(code) for name, code in codes.items()})
     work = _transformed(work, sites, changes)
-    return work.with_refused(refused | {name: INPUT_ONLY for name in changes if name not in work.treated})
+    return work.with_refused(refused | {name: INPUT_ONLY for name in changes if name not in changed})
 
 
 def _multiplied(work: Workpiece, sites: list[WeightSite], changes: Mapping[str, InputChange]) -> Workpiece:
@@ -105,12 +111,29 @@ def _transformed(work: Workpiece, sites: list[WeightSite], changes: Mapping[str,
         layer = layer_of(model, site)
         attach(layer, _composed(layer, changes[site.name]))
     own = tensors_of(model)
+    edits = [_edit(site, layer_of(model, site)) for site in sites]
+    again = {edit.layer for edit in edits}
+    earlier = [edit for edit in work.edits if not (isinstance(edit, Transformed) and edit.layer in again)]
     return replace(
         work,
         model=model,
         inventory=_with_origins(inspect_model(model), work.inventory),
         state=own | {name: work.state[name] for name in own if name in work.state and name not in buffers_of(model)},
+        edits=(*earlier, *edits),
         memo={},
+    )
+
+
+def _edit(site: WeightSite, layer: nn.Module) -> Transformed:
+    """The transform of a layer as an edit of the network's structure."""
+    transform = transform_of(layer)
+    assert transform is not None
+    return Transformed(
+        layer=site.name.rpartition(".")[0],
+        divided=int(transform.divide is not None),
+        bits=transform.bits or 0,
+        affine=int(transform.scheme == "affine"),
+        dynamic=int(transform.dynamic),
     )
 
 

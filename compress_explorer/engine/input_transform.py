@@ -136,20 +136,25 @@ def attach(layer: nn.Module, transform: InputTransform) -> None:
     setattr(layer, NAME, transform)
 
 
-def obstacle(network: nn.Module, names: tuple[str, ...]) -> str | None:
-    """Why the input of a layer cannot be transformed, in words; None when it can.
+def blank(layer: nn.Module, divided: bool, bits: int | None, scheme: str, *, dynamic: bool) -> InputTransform:
+    """A transform that fits the layer and has the right form, into which values can be loaded."""
+    weight = layer.get_parameter("weight")
+    features = weight.shape[1] * getattr(layer, "groups", 1)
+    one = torch.ones(1)
+    quantizer = None
+    if bits is not None:
+        quantizer = InputQuantizer(
+            bits=bits, scheme=scheme, grid=None if dynamic else uniform_grid(-one, one, bits, scheme)
+        )
+    divide = torch.ones(features) if divided else None
+    return InputTransform(AXES[type(layer)], divide=divide, quantizer=quantizer).to(weight.device)
 
-    Args:
-        network: the model.
-        names: those of the layer's weight; several where it is shared.
-    """
-    layers = {network.get_submodule(name.rpartition(".")[0]) for name in names}
-    layer = next(iter(layers))
-    if len(layers) > 1:
-        return f"its weight is shared by several layers: {', '.join(names)}"
-    if type(layer) not in AXES or not names[0].endswith("weight"):
+
+def cannot_transform(layer: nn.Module) -> str | None:
+    """Why a layer's input cannot be transformed, in words that go on after "it ..."; None when it can."""
+    if type(layer) not in AXES:
         known = ", ".join(kind.__name__ for kind in AXES)
-        return f"its input is left as it is: {type(layer).__name__} is none of {known}"
+        return f"is {type(layer).__name__}; the inputs of {known} can be treated"
     if hasattr(layer, NAME) and transform_of(layer) is None:
-        return f"it has an attribute {NAME!r} of its own"
+        return f"has an attribute {NAME!r} of its own"
     return None

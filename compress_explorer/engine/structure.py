@@ -1,10 +1,11 @@
 """Changes of a network's structure as plain data: one function makes them, when a step is applied and when a file is
 loaded.
 
-Every edit makes the network smaller, so that no list of edits can take more memory than the network itself. Layers
-that an edit cannot change are refused with the reason, in words.
+Every edit makes the network smaller, but for one number a feature where inputs are divided: no list of edits can take
+much more memory than the network itself. Layers that an edit cannot change are refused with the reason, in words.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
+from compress_explorer.engine.input_transform import attach, blank, cannot_transform
 from compress_explorer.spec.errors import FileFormatError, ModelError
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -53,8 +55,39 @@ class Resized:
     inputs: int
 
 
-Edit = Factored | Tucker | Resized
-KINDS: dict[str, type[Edit]] = {"factored": Factored, "tucker": Tucker, "resized": Resized}
+@dataclass(frozen=True)
+class Transformed:
+    """A layer has an `input_transform`: it is fed what that makes of its input, see `input_transform.InputTransform`.
+
+    Attributes:
+        layer: its name.
+        divided: 1 where each feature is divided by a scale, else 0.
+        bits: of a rounded value; 0 where nothing is rounded.
+        affine: 1 where levels are affine, 0 where they are symmetric.
+        dynamic: 1 where each vector has levels of its own, else 0.
+    """
+
+    layer: str
+    divided: int
+    bits: int
+    affine: int
+    dynamic: int
+
+
+Edit = Factored | Tucker | Resized | Transformed
+KINDS: dict[str, type[Edit]] = {
+    "factored": Factored,
+    "tucker": Tucker,
+    "resized": Resized,
+    "transformed": Transformed,
+}
+BOUNDS: dict[str, tuple[tuple[int, float], ...]] = {
+    "factored": ((1, math.inf),),
+    "tucker": ((1, math.inf), (1, math.inf)),
+    "resized": ((1, math.inf), (1, math.inf)),
+    "transformed": ((0, 1), (0, 8), (0, 1), (0, 1)),
+}
+"""The smallest and largest numbers of an edit, in its own order."""
 
 
 def edit_to_json(edit: Edit) -> list[Any]:
@@ -70,8 +103,11 @@ def edit_from_json(data: object) -> Edit:
     """
     match data:
         case [str(kind), str(layer), *numbers] if kind in KINDS:
-            wanted = 1 if kind == "factored" else 2
-            if len(numbers) == wanted and all(type(number) is int and number >= 1 for number in numbers):
+            bounds = BOUNDS[kind]
+            if len(numbers) == len(bounds) and all(
+                type(number) is int and lowest <= number <= highest
+                for number, (lowest, highest) in zip(numbers, bounds, strict=True)
+            ):
                 return KINDS[kind](layer, *numbers)
     raise FileFormatError(f"It is damaged: {str(data)[:60]!r} is no edit of a network. Save the model again.")
 
@@ -95,6 +131,9 @@ def apply_edits(model: nn.Module, edits: Iterable[Edit], before: Sequence[Edit] 
         layer = model.get_submodule(edit.layer)
         if isinstance(edit, Resized):
             _resize(layer, edit)
+        elif isinstance(edit, Transformed):
+            scheme = "affine" if edit.affine else "symmetric"
+            attach(layer, blank(layer, bool(edit.divided), edit.bits or None, scheme, dynamic=bool(edit.dynamic)))
         else:
             model = _exchange(model, edit.layer, _parts(layer, edit))
         done.append(edit)
@@ -109,6 +148,9 @@ def cannot_edit(model: nn.Module, edit: Edit, before: Sequence[Edit] = ()) -> st
         edit: the change.
         before: the edits that made `model`.
     """
+    if isinstance(edit, Transformed):
+        known = dict(model.named_modules(remove_duplicate=False))
+        return cannot_transform(known[edit.layer]) if edit.layer in known else "is no layer of this model"
     reason = cannot_change(model, edit.layer)
     if reason is not None:
         return reason
@@ -144,7 +186,7 @@ def cannot_factor(model: nn.Module, name: str, before: Sequence[Edit] = ()) -> s
         return f"belongs to {type(layer).__name__}; linear layers and convolutions can be factored"
     if isinstance(layer, _ConvNd) and layer.groups > 1:
         return f"is a convolution of {layer.groups} groups; those of one group can be factored"
-    factored = [edit.layer for edit in before if not isinstance(edit, Resized)]
+    factored = [edit.layer for edit in before if isinstance(edit, Factored | Tucker)]
     if any(name.startswith(f"{other}." if other else "") for other in factored):
         return "is a factor already"
     parent = model.get_submodule(name.rpartition(".")[0])
