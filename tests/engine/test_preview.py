@@ -73,7 +73,7 @@ def settings() -> Iterator[tuple[Method, dict[str, Value]]]:
         for choices in ({"scheme": "symmetric"}, {"scheme": "affine"}) if entry.name == "integer" else ({},):
             values = {**choices, **({"granularity": "tensor"} if entry.name == "binary" else {})}
             for parameter in entry.parameters:
-                if entry.preview is not None and parameter.name in ("sparsity", "quality", "bits"):
+                if entry.preview is not None and parameter.name in ("sparsity", "quality", "bits", "exponent_bits"):
                     for position in FEW.get(parameter.name, parameter.positions()):
                         yield entry, {**values, parameter.name: position}
 
