@@ -2,7 +2,20 @@
 
 from typing import TYPE_CHECKING
 
-from compress_explorer.methods import binary, integer, magnitude, magnitude_global, power_of_two, random
+from compress_explorer.methods import (
+    adaround,
+    binary,
+    fisher,
+    gptq,
+    integer,
+    magnitude,
+    magnitude_global,
+    power_of_two,
+    random,
+    sparsegpt,
+    taylor,
+    wanda,
+)
 from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter
@@ -15,7 +28,13 @@ METHODS: tuple[Method, ...] = (
     random.METHOD,
     magnitude.METHOD,
     magnitude_global.METHOD,
+    taylor.METHOD,
+    fisher.METHOD,
+    wanda.METHOD,
+    sparsegpt.METHOD,
     integer.METHOD,
+    gptq.METHOD,
+    adaround.METHOD,
     power_of_two.METHOD,
     binary.METHOD,
 )

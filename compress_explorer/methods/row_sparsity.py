@@ -13,7 +13,7 @@ STRUCTURES = {"2:4": (2, 4), "4:8": (4, 8)}
 
 
 def structure_parameters() -> tuple[Parameter, Parameter]:
-    """The declarations of the structure and of the sparsity that a structure leaves open."""
+    """The declarations of a sparsity, and of the structures that fix it."""
     structure = Parameter(
         name="structure",
         label="Structure",
@@ -22,7 +22,7 @@ def structure_parameters() -> tuple[Parameter, Parameter]:
         choices=("unstructured", *STRUCTURES),
         help="Unstructured: any weights. N:M: of M neighbours in a row, N are kept.",
     )
-    return structure, replace(sparsity_parameter(default=0.5), when=("structure", ("unstructured",)))
+    return replace(sparsity_parameter(default=0.5), when=("structure", ("unstructured",))), structure
 
 
 def keep_largest_of_rows(scores: Tensor, zeros: int) -> Tensor:

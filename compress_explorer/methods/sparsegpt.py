@@ -20,8 +20,8 @@ def apply(
     kept: Tensor,
     statistics: InputStatistics,
     *,
-    structure: str = "unstructured",
     sparsity: float = 0.5,
+    structure: str = "unstructured",
     block_size: int = 128,
     damping: float = 0.01,
 ) -> Values:
@@ -38,9 +38,9 @@ def apply(
         weight: float32 [channels, n], finite.
         kept: bool [channels, n], False where an earlier step pruned. Those stay pruned and count among the zeros.
         statistics: of the layer's inputs.
-        structure: "unstructured", "2:4" or "4:8": of so many neighbours, so many are kept.
         sparsity: the fraction of zeros afterwards, 0 to 1, exactly round(sparsity * size) of them; only for
             "unstructured".
+        structure: "unstructured", "2:4" (2 of 4 neighbours are kept) or "4:8".
         block_size: columns among which the smallest are looked for; only for "unstructured".
         damping: what is added to the diagonal of the second moment, as a fraction of its mean.
 

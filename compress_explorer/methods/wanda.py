@@ -14,8 +14,8 @@ def apply(
     kept: Tensor,
     statistics: InputStatistics,
     *,
-    structure: str = "unstructured",
     sparsity: float = 0.5,
+    structure: str = "unstructured",
 ) -> Tensor:
     """A mask that drops, in each output row, the weights of smallest |W_ij|·‖X_j‖₂.
 
@@ -26,8 +26,8 @@ def apply(
         weight: float32 [channels, n].
         kept: bool [channels, n], False where an earlier step pruned. Those stay pruned and count among the zeros.
         statistics: of the layer's inputs; ‖X_j‖₂² is the number of vectors times the second moment of feature j.
-        structure: "unstructured", "2:4" or "4:8": of so many neighbours, so many are kept.
         sparsity: the fraction of zeros in each row afterwards, 0 to 1; only for "unstructured".
+        structure: "unstructured", "2:4" (2 of 4 neighbours are kept) or "4:8".
 
     Returns:
         bool [channels, n], True where a weight is kept.
