@@ -15,6 +15,7 @@ from compress_explorer.engine.weights import AllWeights, Weights
 from compress_explorer.engine.workpiece import Workpiece
 from compress_explorer.methods import catalogue
 from compress_explorer.methods.code import Code
+from compress_explorer.methods.values import Values
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.recipe import Recipe, Step
@@ -43,7 +44,8 @@ def _treat(work: Workpiece, method: Method, target: Target, context: Context) ->
         return treat_beside(work, method, target, context)
     if method.needs == "nothing":
         names = [site.name for site in target.sites]
-        return work.with_weights(_apply(method, {name: work.weights[name] for name in names}, target.values))
+        changed = _apply(method, {name: work.weights[name] for name in names}, target.values)
+        return _with_results(work, method, changed)
     values = {name: value for name, value in target.values.items() if name != "samples"}
     known = evidence(work, method, target.sites, int(target.values["samples"]), context)
     refused = {name: found for name, found in known.items() if isinstance(found, str)}
@@ -56,7 +58,7 @@ def _treat(work: Workpiece, method: Method, target: Target, context: Context) ->
         for done, name in enumerate(statistics, start=1):
             context.tell(f"{method.label}: layer {done} of {len(statistics)}")
             changed |= _apply(method, {name: work.weights[name]}, values, statistics)
-    return work.with_weights(changed)
+    return _with_results(work, method, changed)
 
 
 def _apply(
@@ -73,8 +75,19 @@ def _apply(
     return {name: _combine(entries[name], result) for name, result in zip(entries, results, strict=True)}
 
 
-def _combine(entry: Weights, result: Tensor | Code) -> Weights:
+def _combine(entry: Weights, result: Tensor | Code | Values) -> Weights:
+    if isinstance(result, Values):
+        return entry.revalued(result)
     return entry.quantized(result) if isinstance(result, Code) else entry.pruned(result)
+
+
+def _with_results(work: Workpiece, method: Method, changed: AllWeights) -> Workpiece:
+    """The workpiece with the results of `method`; new floating-point values are those of the state from now on."""
+    if method.result != "values":
+        return work.with_weights(changed)
+    layouts = {site.name: site.layout for site in work.inventory.sites}
+    state = {name: layouts[name].from_matrix(entry.matrix).to(work.state[name]) for name, entry in changed.items()}
+    return work.with_weights(changed, state)
 
 
 def check_recipe(recipe: Recipe, inventory: Inventory, context: Context) -> Recipe:

@@ -20,6 +20,8 @@ def keywords(function) -> dict[str, object]:
 @every_method
 def test_functions_take_what_is_declared_with_the_same_defaults(entry):
     declared = {parameter.name: parameter.default for parameter in entry.parameters}
+    if entry.needs != "nothing":
+        assert declared.pop("samples") == 128  # the engine reads it
     assert keywords(entry.apply) == declared
     if entry.preview is not None:
         assert keywords(entry.preview) == declared
@@ -32,7 +34,8 @@ def test_functions_take_weights_and_mask_by_position(entry):
         for parameter in inspect.signature(entry.apply).parameters.values()
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
     ]
-    assert positional == (["weight", "kept"] if entry.scope == "tensor" else ["weights", "kept"])
+    known = [] if entry.needs == "nothing" else ["statistics"]
+    assert positional == ["weight" if entry.scope == "tensor" else "weights", "kept", *known]
 
 
 @every_method

@@ -13,36 +13,68 @@ from compress_explorer.methods.catalogue import METHODS
 from compress_explorer.methods.code import Code
 from compress_explorer.methods.coded_scale import SCALE_FORMATS, constants_of
 from compress_explorer.methods.formats import FORMATS
+from compress_explorer.methods.values import Values
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter, Value
-from tests.methods.cases import WEIGHTS, all_kept, half_kept, matrices
+from tests.methods.cases import (
+    WEIGHTS,
+    all_kept,
+    gradient_statistics_of,
+    gradients_like,
+    half_kept,
+    inputs_like,
+    matrices,
+    statistics_of,
+)
 
 PRUNERS = [method for method in METHODS if method.result == "mask"]
 QUANTIZERS = [method for method in METHODS if method.result == "code"]
+REVALUERS = [method for method in METHODS if method.result == "values"]
 
 
 def by_name(methods: list[Method]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("method", methods, ids=lambda method: method.name)
 
 
+FIXED: dict[str, list[Value]] = {"iterations": [5]}
+"""Parameters that change how long a method works, and little else."""
+
+
 def few_values(parameter: Parameter) -> list[Value]:
     """The ends of a parameter's slider, its default, and of a choice all."""
+    if parameter.name in FIXED:
+        return FIXED[parameter.name]
     positions = parameter.positions()
     return list(positions) if parameter.kind == "choice" else [positions[0], parameter.default, positions[-1]]
 
 
+MOST_SETTINGS = 40
+
+
 def settings_of(method: Method) -> list[dict[str, Value]]:
-    """Every combination of a few values of each parameter."""
-    names = [parameter.name for parameter in method.parameters]
-    grids = [few_values(parameter) for parameter in method.parameters]
-    return [dict(zip(names, values, strict=True)) for values in itertools.product(*grids)]
+    """Every combination of a few values of each parameter, or of too many combinations some, evenly spread."""
+    parameters = [parameter for parameter in method.parameters if parameter.name != "samples"]
+    names = [parameter.name for parameter in parameters]
+    combinations = list(itertools.product(*[few_values(parameter) for parameter in parameters]))
+    stride = -(-len(combinations) // MOST_SETTINGS)
+    stride += stride > 1 and stride % 2 == 0  # odd, so that it does not miss every other choice
+    stride += 2 * (stride % 3 == 0)  # nor every third number
+    return [dict(zip(names, values, strict=True)) for values in combinations[::stride]]
+
+
+def known_of(method: Method, weight: Tensor) -> list[Any]:
+    """What the method needs beside the weights, one entry or none."""
+    if method.needs == "inputs":
+        return [statistics_of(inputs_like(weight.shape[1]))]
+    return [gradient_statistics_of(gradients_like(weight))] if method.needs == "gradients" else []
 
 
 def run(method: Method, weight: Tensor, kept: Tensor, values: dict[str, Value]) -> Any:
     """The method's result for one tensor, whatever its scope."""
+    arguments = [weight, kept, *known_of(method, weight)]
     if method.scope == "model":
-        return method.apply([weight], [kept], **values)[0]
-    return method.apply(weight, kept, **values)
+        return method.apply(*[[argument] for argument in arguments], **values)[0]
+    return method.apply(*arguments, **values)
 
 
 @by_name(list(METHODS))
@@ -145,6 +177,22 @@ def test_no_more_distinct_values_share_a_scale_than_codes_exist(method, weight, 
 def test_the_same_call_gives_the_same_result(method, weight, data):
     values = data.draw(st.sampled_from(settings_of(method)))
     one, other = (run(method, weight, all_kept(weight), values) for _ in range(2))
+    if isinstance(one, Values):
+        assert torch.equal(one.kept, other.kept)
+        one, other = one.matrix, other.matrix
     if isinstance(one, Code):
         one, other = one.decode(), other.decode()
     assert torch.equal(one, other)
+
+
+@by_name(REVALUERS)
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_new_values_are_finite_and_zero_where_pruned(name, method):
+    for weight, kept in (half_kept(WEIGHTS[name]), (WEIGHTS[name], all_kept(WEIGHTS[name]))):
+        for values in settings_of(method):
+            found = run(method, weight, kept, values)
+            assert (found.matrix.dtype, found.matrix.shape) == (torch.float32, weight.shape)
+            assert (found.kept.dtype, found.kept.shape) == (torch.bool, weight.shape)
+            assert torch.isfinite(found.matrix).all()
+            assert not (found.kept & ~kept).any()
+            assert not found.matrix[~found.kept].any()

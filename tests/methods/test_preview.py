@@ -186,6 +186,7 @@ WITHOUT_PREVIEW = {
     "fp4",
     "mx",
     "nvfp4",
+    *("taylor", "fisher", "wanda", "sparsegpt", "gptq", "adaround"),  # they look at what layers are fed, too
 }
 
 
