@@ -21,7 +21,7 @@ CLIPS = 100
 def apply(
     weight: Tensor,  # noqa: ARG001 -- weights stay as they are
     kept: Tensor,  # noqa: ARG001
-    inputs: InputValues,
+    values: InputValues,
     *,
     bits: int = 8,
     scheme: str = "affine",
@@ -45,7 +45,7 @@ def apply(
     Args:
         weight: float32 [channels, n]; has no effect.
         kept: bool [channels, n]; has no effect.
-        inputs: the values that the layer was fed.
+        values: what the layer was fed.
         bits: width of one value, 2 to 8.
         scheme: "affine" or "symmetric", see `uniform.uniform_grid`.
         observer: how the range is found.
@@ -56,13 +56,13 @@ def apply(
         A quantizer of the input with one scale.
     """
     if observer == "moving-average":
-        low, high = _averaged(inputs.low, momentum), _averaged(inputs.high, momentum)
+        low, high = _averaged(values.low, momentum), _averaged(values.high, momentum)
     elif observer == "percentile":
-        low, high = _quantiles(inputs.values, percentile / 100, scheme)
+        low, high = _quantiles(values.values, percentile / 100, scheme)
     else:
-        low, high = inputs.low.amin(), inputs.high.amax()
+        low, high = values.low.amin(), values.high.amax()
         if observer == "mse":
-            clip = _best_clip(inputs.values, low, high, bits, scheme)
+            clip = _best_clip(values.values, low, high, bits, scheme)
             low, high = low * clip, high * clip
     return InputChange(quantizer=static_quantizer(low, high, bits, scheme))
 

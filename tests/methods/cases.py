@@ -6,7 +6,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from compress_explorer.methods.evidence import GradientStatistics, InputStatistics
+from compress_explorer.methods.evidence import GradientStatistics, InputStatistics, InputValues
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -99,7 +99,14 @@ def statistics_of(inputs: Tensor) -> InputStatistics:
         peak=inputs.abs().amax(dim=1).float(),
         vectors=vectors,
         samples=vectors,
+        mean_magnitude=inputs.abs().mean(dim=1),
     )
+
+
+def values_of(inputs: Tensor) -> InputValues:
+    """What calibration finds out about inputs of any shape, one row a sample."""
+    rows = inputs.float().flatten(1)
+    return InputValues(low=rows.amin(dim=1), high=rows.amax(dim=1), values=rows.flatten().sort().values)
 
 
 def gradients_like(weight: Tensor, samples: int = 16, seed: int = 3) -> Tensor:

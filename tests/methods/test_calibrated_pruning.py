@@ -287,7 +287,9 @@ BY_GRADIENT = pytest.mark.parametrize("method", [taylor, fisher], ids=["taylor",
 def test_with_equal_gradients_they_are_magnitude_pruning(sparsity, method):
     weights = [normal(8, 31), 0.1 * normal(20, 5, seed=1)]
     kept = [all_kept(weights[0]), half_kept(weights[1])[1]]
-    statistics = [GradientStatistics(mean=torch.ones_like(w), mean_square=torch.ones_like(w), samples=1) for w in weights]
+    statistics = [
+        GradientStatistics(mean=torch.ones_like(w), mean_square=torch.ones_like(w), samples=1) for w in weights
+    ]
     masks = method.apply(weights, kept, statistics, sparsity=sparsity)
     for mask, other in zip(masks, magnitude_global.apply(weights, kept, sparsity=sparsity), strict=True):
         assert torch.equal(mask, other)

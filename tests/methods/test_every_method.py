@@ -1,6 +1,8 @@
 """What every method of the catalogue must keep, whatever it does."""
 
 import itertools
+from collections.abc import Callable
+from dataclasses import is_dataclass
 from typing import Any
 
 import pytest
@@ -12,8 +14,8 @@ from torch import Tensor
 from compress_explorer.methods.catalogue import METHODS
 from compress_explorer.methods.code import Code
 from compress_explorer.methods.coded_scale import SCALE_FORMATS, constants_of
+from compress_explorer.methods.evidence import BatchMoments, LayerBefore, Pair
 from compress_explorer.methods.formats import FORMATS
-from compress_explorer.methods.values import Values
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter, Value
 from tests.methods.cases import (
@@ -24,7 +26,9 @@ from tests.methods.cases import (
     half_kept,
     inputs_like,
     matrices,
+    normal,
     statistics_of,
+    values_of,
 )
 
 PRUNERS = [method for method in METHODS if method.result == "mask"]
@@ -64,13 +68,20 @@ def settings_of(method: Method) -> list[dict[str, Value]]:
 
 def known_of(method: Method, weight: Tensor) -> list[Any]:
     """What the method needs beside the weights, one entry or none."""
-    if method.needs == "inputs":
-        return [statistics_of(inputs_like(weight.shape[1]))]
-    return [gradient_statistics_of(gradients_like(weight))] if method.needs == "gradients" else []
+    makers: dict[str, Callable[[], Any]] = {
+        "inputs": lambda: statistics_of(inputs_like(weight.shape[1])),
+        "gradients": lambda: gradient_statistics_of(gradients_like(weight)),
+        "values": lambda: values_of(inputs_like(weight.shape[1])[0]),
+        "before": lambda: LayerBefore(weight=weight * 1.01, inputs=statistics_of(inputs_like(weight.shape[1]))),
+        "batches": lambda: BatchMoments(mean=normal(3, 4).double(), variance=normal(3, 4).double().square()),
+    }
+    return [makers[method.needs]()] if method.needs in makers else []
 
 
 def run(method: Method, weight: Tensor, kept: Tensor, values: dict[str, Value]) -> Any:
-    """The method's result for one tensor, whatever its scope."""
+    """The method's result for one tensor, whatever its scope; for the pair of it and its transpose."""
+    if method.needs == "pairs":
+        return method.apply([weight, weight.T], [kept, kept.T], [Pair(first=0, second=1)], **values)
     arguments = [weight, kept, *known_of(method, weight)]
     if method.scope == "model":
         return method.apply(*[[argument] for argument in arguments], **values)[0]
@@ -177,12 +188,18 @@ def test_no_more_distinct_values_share_a_scale_than_codes_exist(method, weight, 
 def test_the_same_call_gives_the_same_result(method, weight, data):
     values = data.draw(st.sampled_from(settings_of(method)))
     one, other = (run(method, weight, all_kept(weight), values) for _ in range(2))
-    if isinstance(one, Values):
-        assert torch.equal(one.kept, other.kept)
-        one, other = one.matrix, other.matrix
-    if isinstance(one, Code):
-        one, other = one.decode(), other.decode()
-    assert torch.equal(one, other)
+    assert all(torch.equal(first, second) for first, second in zip(tensors_in(one), tensors_in(other), strict=True))
+
+
+def tensors_in(result: Any) -> list[Tensor]:
+    """All tensors of a method's result, whatever it is."""
+    if isinstance(result, Code):
+        return [result.decode()]
+    if isinstance(result, Tensor):
+        return [result]
+    if isinstance(result, list | tuple):
+        return [tensor for entry in result for tensor in tensors_in(entry)]
+    return tensors_in(list(vars(result).values())) if is_dataclass(result) else []
 
 
 @by_name(REVALUERS)

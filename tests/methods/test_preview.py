@@ -187,6 +187,9 @@ WITHOUT_PREVIEW = {
     "mx",
     "nvfp4",
     *("taylor", "fisher", "wanda", "sparsegpt", "gptq", "adaround"),  # they look at what layers are fed, too
+    *("activations", "activations-dynamic", "smoothquant", "awq"),
+    *("cross-layer-equalization", "bias-correction", "batch-norm-recalibration"),
+    *("svd", "activation-svd", "tucker"),
 }
 
 
