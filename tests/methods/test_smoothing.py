@@ -1,5 +1,6 @@
 """SmoothQuant, AWQ and cross-layer equalization, against loops written from the papers' formulas."""
 
+import itertools
 import math
 
 import pytest
@@ -147,7 +148,7 @@ def test_rounds_even_out_a_chain_of_layers():
     weights = [normal(5, 5, seed=seed) * torch.logspace(-1, 1, 5)[:, None] for seed in range(3)]
     pairs = [Pair(0, 1), Pair(1, 2)]
     after = scaled(weights, pairs, 1000)
-    for first, second in zip(after[:-1], after[1:], strict=True):
+    for first, second in itertools.pairwise(after):
         torch.testing.assert_close(first.abs().amax(1), second.abs().amax(0), rtol=1e-3, atol=0)
 
 
