@@ -25,7 +25,7 @@ UNUSED = "the network does not use it on the calibration samples"
 def input_values(
     work: Workpiece, method: str, sites: Sequence[WeightSite], samples: int, context: Context
 ) -> Mapping[str, InputValues | str]:
-    """The values that each site's layer is fed, divided as its transform says but not rounded by it.
+    """The values that each site's layer is fed, divided as its transform says; none of these layers' inputs is rounded.
 
     Args:
         work: the model as the steps before left it.
@@ -88,12 +88,16 @@ def _gather(
     samples: int,
     tell: Callable[[str], None],
 ) -> dict[str, InputValues | str]:
+    """Runs the batches through `network`, which is private, and is changed."""
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     found = {site.name: _Values(site.name, samples) for site in sites}
     handles: list[RemovableHandle] = []
     try:
         for site in sites:
             layer = network.get_submodule(site.name.rpartition(".")[0])
+            transform = transform_of(layer)
+            if transform is not None:
+                transform.bits = None  # the levels that are to be fixed take the place of those
             handles += [_observe(layer, found[site.name])]
         with torch.no_grad():
             for done, batch in enumerate(batches):
@@ -106,7 +110,7 @@ def _gather(
 
 
 def _observe(layer: nn.Module, values: _Values) -> RemovableHandle:
-    """Looks at the layer's input before its transform does; what that divides by counts, what it rounds does not."""
+    """Looks at the layer's input before its transform does, divided as that will divide it."""
 
     def look(layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
         value: Tensor = given[0] if given else named["input"]
