@@ -13,17 +13,18 @@ Result = Literal["mask", "code", "values", "factors", "channels", "inputs", "sta
 mask: bool [channels, n], the weights to keep.
 code: a `methods.code.Code`, the quantized form.
 values: new floating-point weights.
-factors: the matrix as a product of smaller ones.
+factors: the weights as a product of smaller tensors, `methods.factors.Factors` or `TuckerFactors`.
 channels: bool [channels], the output channels to keep; the others are removed from the network.
 inputs: what is done to the layer's input: a scale of each feature, a quantizer.
 state: new values of what is no weight: biases, running statistics.
 """
 
-Needs = Literal["nothing", "inputs", "gradients"]
-"""What a method must know beside the weights, gathered on the task's train split.
+Needs = Literal["nothing", "inputs", "gradients", "scales"]
+"""What a method must know beside the weights.
 
-inputs: the second moments of what each layer is fed.
-gradients: those of the loss with respect to the weights.
+inputs: the second moments of what each layer is fed, gathered on the task's train split.
+gradients: those of the loss with respect to the weights, gathered likewise.
+scales: those of the batch normalizations that each channel passes, float32 [channels, normalizations].
 """
 
 
@@ -44,7 +45,9 @@ class Method:
         needs: what it must know beside the weights.
         apply: the function. For scope "tensor" it takes (weight [channels, n], kept [channels, n] bool, **values);
             for scope "model", lists of these, one entry a tensor, and returns a list. Where it needs more than the
-            weights, that stands third, behind `kept`.
+            weights, that stands third, behind `kept`. A method whose result are factors takes the weight in its
+            layer's shape, [channels, inputs, *kernel]; one whose result are channels, in each row all weights that
+            compute a channel, be it in several layers.
         preview: for methods that map each weight by its value alone: (one index a tensor, **values) -> one
             `ScalarMap` a tensor, so that every slider position is known without a pass over the weights; else None.
     """
