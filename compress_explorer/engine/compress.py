@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from compress_explorer.engine import file as compressed_file
 from compress_explorer.engine.context import Context
+from compress_explorer.engine.cost import cost as count_cost
+from compress_explorer.engine.cost import latency as measure_latency
 from compress_explorer.engine.rebuild import network_of, stored_tensors
 from compress_explorer.engine.size import size_report
 from compress_explorer.engine.steps import apply_recipe, check_recipe
@@ -16,6 +18,7 @@ from compress_explorer.engine.stored import StoredTensor
 from compress_explorer.engine.structure import Edit
 from compress_explorer.engine.task import Task
 from compress_explorer.engine.workpiece import Workpiece, open_model
+from compress_explorer.spec.cost import Cost, Latency
 from compress_explorer.spec.inventory import Skipped
 from compress_explorer.spec.recipe import Recipe, Step
 from compress_explorer.spec.size import SizeReport
@@ -52,6 +55,36 @@ class CompressedModel:
     def size(self) -> SizeReport:
         """The size in every accounting, per tensor and in total."""
         return self._size
+
+    def cost(self, example: Task | Tensor) -> Cost:
+        """Counts the multiply-accumulates of the compressed network, by layer, and its parameters.
+
+        Unstructured zeros make no dense kernel faster and are counted like all weights; removed channels and factored
+        layers do save work. Compare with `cost(baseline, example)`.
+
+        Args:
+            example: a task, whose first test sample is run, or a batch of inputs.
+
+        Raises:
+            DataError: when the model cannot take the example.
+        """
+        return count_cost(self.model, example)
+
+    def latency(self, example: Task | Tensor, *, batch: int = 64, repeats: int = 20) -> Latency:
+        """Measures how long a batch takes, in turn with the uncompressed model; medians in milliseconds.
+
+        Both compute with plain floating-point weights: zeros and codes save bytes, not time.
+
+        Args:
+            example: a task, whose first test samples are taken, or a batch of inputs.
+            batch: how many samples of a task to run at once.
+            repeats: how many runs of each model are timed.
+
+        Raises:
+            DataError: when a model cannot take the example.
+            ParameterError: when `batch` or `repeats` is not positive.
+        """
+        return measure_latency(self.model, self.baseline, example, batch=batch, repeats=repeats)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the compressed file; `size().file` is its exact length in bytes.
