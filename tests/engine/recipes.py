@@ -18,7 +18,11 @@ def steps_of(method: Method) -> list[Step]:
     return [Step(method.name, ("*",), None, **values) for values in combined + ends]
 
 
-STEPS = [step for method in METHODS for step in steps_of(method)]
+WEIGHT_METHODS = [method for method in METHODS if method.result in ("mask", "code") and method.needs == "nothing"]
+STRUCTURE_METHODS = [method for method in METHODS if method.result in ("factors", "channels")]
+STEPS = [step for method in WEIGHT_METHODS for step in steps_of(method)]
+STRUCTURE_STEPS = [step for method in STRUCTURE_METHODS for step in steps_of(method)]
+"""Steps that change the network's structure; they may need a task with a train split."""
 PRUNERS = [method for method in METHODS if method.result == "mask"]
 QUANTIZERS = [method for method in METHODS if method.result == "code"]
 QUANTIZER_STEPS = [step for method in QUANTIZERS for step in steps_of(method)]

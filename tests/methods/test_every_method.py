@@ -11,9 +11,11 @@ from torch import Tensor
 
 from compress_explorer.methods.catalogue import METHODS
 from compress_explorer.methods.code import Code
+from compress_explorer.methods.evidence import InputStatistics
+from compress_explorer.methods.factors import Factors, TuckerFactors
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter, Value
-from tests.methods.cases import WEIGHTS, all_kept, half_kept, matrices
+from tests.methods.cases import WEIGHTS, all_kept, half_kept, matrices, normal
 
 PRUNERS = [method for method in METHODS if method.result == "mask"]
 QUANTIZERS = [method for method in METHODS if method.result == "code"]
@@ -36,11 +38,27 @@ def settings_of(method: Method) -> list[dict[str, Value]]:
     return [dict(zip(names, values, strict=True)) for values in itertools.product(*grids)]
 
 
+def known_of(method: Method, weight: Tensor) -> list[Any]:
+    """What the method needs beside the weights, made up."""
+    channels, columns = weight.shape
+    if method.needs == "scales":
+        return [normal(channels, 2, seed=3)]
+    if method.needs == "inputs":
+        inputs = normal(50, columns, seed=3).double()
+        mean, peak = inputs.mean(dim=0)[None], inputs.abs().amax(dim=0)[None].float()
+        moment = (inputs.T @ inputs / 50)[None]
+        return [InputStatistics(moment=moment, mean=mean, peak=peak, vectors=50, samples=50)]
+    assert method.needs == "nothing"
+    return []
+
+
 def run(method: Method, weight: Tensor, kept: Tensor, values: dict[str, Value]) -> Any:
-    """The method's result for one tensor, whatever its scope."""
+    """The method's result for one tensor, whatever its scope; the engine alone reads `samples`."""
+    given = [weight, kept, *known_of(method, weight)]
+    values = {name: value for name, value in values.items() if name != "samples"}
     if method.scope == "model":
-        return method.apply([weight], [kept], **values)[0]
-    return method.apply(weight, kept, **values)
+        return method.apply(*([entry] for entry in given), **values)[0]
+    return method.apply(*given, **values)
 
 
 @by_name(list(METHODS))
@@ -65,6 +83,26 @@ def test_a_mask_is_a_new_subset_of_the_kept_weights(name, method):
             assert (mask.dtype, mask.shape) == (torch.bool, weight.shape)
             assert mask.data_ptr() != kept.data_ptr()
             assert not (mask & ~kept).any()
+
+
+@by_name([method for method in METHODS if method.result == "channels"])
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_channels_are_a_mask_with_at_least_one_left(name, method):
+    weight, kept = half_kept(WEIGHTS[name])
+    for values in settings_of(method):
+        keep = run(method, weight, kept, values)
+        assert (keep.dtype, keep.shape) == (torch.bool, (len(weight),))
+        assert keep.any()
+
+
+@by_name([method for method in METHODS if method.result == "factors"])
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_factors_are_finite_and_give_the_shape_of_the_weight(name, method):
+    weight, kept = half_kept(WEIGHTS[name])
+    for values in settings_of(method):
+        dense = run(method, weight, kept, values).dense()
+        assert (dense.dtype, dense.shape) == (torch.float32, weight.shape)
+        assert torch.isfinite(dense).all()
 
 
 @by_name(QUANTIZERS)
@@ -113,4 +151,6 @@ def test_the_same_call_gives_the_same_result(method, weight, data):
     one, other = (run(method, weight, all_kept(weight), values) for _ in range(2))
     if isinstance(one, Code):
         one, other = one.decode(), other.decode()
+    if isinstance(one, Factors | TuckerFactors):
+        one, other = one.dense(), other.dense()
     assert torch.equal(one, other)
