@@ -22,7 +22,6 @@ from compress_explorer.engine.structure import Edit, apply_edits
 from compress_explorer.spec.errors import FileFormatError, ModelError
 from compress_explorer.spec.recipe import Recipe
 
-
 _REMEDY = "Pass a model of the architecture and dtype that was compressed."
 
 
@@ -165,9 +164,7 @@ def load_into(path: str | os.PathLike[str], model: nn.Module) -> nn.Module:
     wanted = {name: tensor for name, tensor in own.items() if isinstance(tensor, Tensor)}
     problem = _misfit(loaded.state, wanted)
     if problem:
-        raise ModelError(
-            f"{os.fspath(path)} does not fit this {type(model).__name__}: {problem} {_REMEDY}"
-        )
+        raise ModelError(f"{os.fspath(path)} does not fit this {type(model).__name__}: {problem} {_REMEDY}")
     result.load_state_dict({**own, **loaded.state})
     return result
 

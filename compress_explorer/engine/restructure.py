@@ -9,10 +9,10 @@ from torch import Tensor
 
 from compress_explorer.engine.copying import tensors_of
 from compress_explorer.engine.layers import Inventory, inspect_model
+from compress_explorer.engine.matrix import as_float32_matrix
 from compress_explorer.engine.structure import Edit, apply_edits
 from compress_explorer.engine.weights import AllWeights, Weights
 from compress_explorer.engine.workpiece import Origin, Workpiece
-from compress_explorer.engine.matrix import as_float32_matrix
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +96,7 @@ def _compose(origin: Origin, replacements: Mapping[str, Replacement]) -> Origin:
 def _with_origins(inventory: Inventory, origins: Mapping[str, Origin]) -> Inventory:
     """The inventory whose sites say which original tensor they are a part of."""
     first = {part: name for name, origin in origins.items() for part in origin.parts if part != name}
-    return replace(
-        inventory, sites=tuple(replace(site, origin=first.get(site.name, "")) for site in inventory.sites)
-    )
+    return replace(inventory, sites=tuple(replace(site, origin=first.get(site.name, "")) for site in inventory.sites))
 
 
 def _given_up(work: Workpiece, replacements: Mapping[str, Replacement], masks: Mapping[str, Tensor]) -> list[str]:
