@@ -76,7 +76,7 @@ def _find(network: nn.Module, example: Tensor, context: Context) -> FoundGroups:
         group = _group(network, items)
         if isinstance(group, ChannelGroup):
             reason = None if any(link.side == "inputs" for link in group.links) else "makes the network's outputs"
-            layers = group.layers
+            layers = list(group.layers)
         else:
             reason, layers = group
         if reason is None:
@@ -159,7 +159,7 @@ def _group(network: nn.Module, items: Iterable[Any]) -> ChannelGroup | tuple[str
     if count == 1:
         return "has a single channel", [link.layer for link in links if link.side == "outputs"]
     for link in links:
-        if link.side == "outputs" and len(link.channels.unique()) < len(link.channels):
+        if link.side == "outputs" and len(set(link.channels.tolist())) < len(link.channels):
             return f"shares its channels with {link.layer}, which computes each several times", [root.layer]
     return ChannelGroup(count, tuple(links))
 

@@ -118,7 +118,7 @@ def _run(network: nn.Module, inputs: Tensor) -> None:
         ) from error
 
 
-class _Counter(TorchDispatchMode):
+class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts floating-point operations, two a multiply-accumulate, under the innermost module that runs.
 
     Attributes:
@@ -127,7 +127,7 @@ class _Counter(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.operations: Counter[str] = Counter()
         self.called: set[str] = set()
         self.running = [""]

@@ -1,5 +1,6 @@
-"""Changes of a network's structure as plain data: one function makes them, when a step is applied and when a file is
-loaded.
+"""Changes of a network's structure as plain data.
+
+One function makes them, when a step is applied and when a file is loaded.
 
 Every edit makes the network smaller, so that no list of edits can take more memory than the network itself. Layers
 that an edit cannot change are refused with the reason, in words.
@@ -70,9 +71,9 @@ def edit_from_json(data: object) -> Edit:
     """
     match data:
         case [str(kind), str(layer), *numbers] if kind in KINDS:
-            wanted = 1 if kind == "factored" else 2
-            if len(numbers) == wanted and all(type(number) is int and number >= 1 for number in numbers):
-                return KINDS[kind](layer, *numbers)
+            sizes = [number for number in numbers if type(number) is int and number >= 1]
+            if len(sizes) == len(numbers) == (1 if kind == "factored" else 2):
+                return KINDS[kind](layer, *sizes)
     raise FileFormatError(f"It is damaged: {str(data)[:60]!r} is no edit of a network. Save the model again.")
 
 
@@ -198,7 +199,7 @@ def _parts(layer: nn.Module, edit: Factored | Tucker) -> nn.Sequential:
         if isinstance(edit, Tucker):
             parts.insert(0, _zeros(kind, layer, layer.in_channels, inner, one, bias=False))
     if bias:
-        parts[-1].bias = layer.bias
+        parts[-1].register_parameter("bias", layer.get_parameter("bias"))
     return nn.Sequential(*parts).train(layer.training)
 
 

@@ -49,9 +49,9 @@ def mixed() -> Mixed:
         torch.manual_seed(0)
         model = Mixed()
         for layer in (model.bn, model.bn2):
-            for tensor in (layer.weight, layer.bias, layer.running_mean):
+            for tensor in (*layer.parameters(), layer.get_buffer("running_mean")):
                 nn.init.normal_(tensor)
-            nn.init.uniform_(layer.running_var, 0.5, 2)
+            nn.init.uniform_(layer.get_buffer("running_var"), 0.5, 2)
     return model.eval()
 
 

@@ -35,7 +35,7 @@ def test_fpgm_by_hand():
     assert kept(remove_fpgm.apply(weight, all_kept(weight), sparsity=0.4)) == [0, 2, 4]
 
 
-def group_of(model: nn.Module, inputs: torch.Tensor) -> torch_pruning.dependency.Group:
+def group_of(model: nn.Sequential, inputs: torch.Tensor) -> torch_pruning.dependency.Group:
     graph = torch_pruning.DependencyGraph().build_dependency(model, inputs)
     first = model[0]
     return graph.get_pruning_group(first, graph.get_pruner_of_module(first).prune_out_channels, list(range(12)))
@@ -45,9 +45,9 @@ def group_of(model: nn.Module, inputs: torch.Tensor) -> torch_pruning.dependency
 def test_torch_pruning_ranks_alike(seed):
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Conv2d(3, 12, 3), nn.BatchNorm2d(12), nn.ReLU(), nn.Conv2d(12, 4, 3)).eval()
-    nn.init.normal_(model[1].weight)
+    scales = nn.init.normal_(model[1].get_parameter("weight")).detach()
     group = group_of(model, torch.randn(1, 3, 9, 9))
-    weight = model[0].weight.detach().flatten(1)
+    weight = model[0].get_parameter("weight").detach().flatten(1)
     first = {"group_reduction": "first", "normalizer": None}
     for keep, importance in [
         (
@@ -59,7 +59,7 @@ def test_torch_pruning_ranks_alike(seed):
             torch_pruning.importance.MagnitudeImportance(p=2, **first),
         ),
         (
-            slimming.apply([weight], [all_kept(weight)], [model[1].weight.detach()[:, None]], sparsity=0.5)[0],
+            slimming.apply([weight], [all_kept(weight)], [scales[:, None]], sparsity=0.5)[0],
             torch_pruning.importance.BNScaleImportance(),
         ),
     ]:
