@@ -3,13 +3,14 @@
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help lab test lint format bench screenshots clean
+.PHONY: help lab test lint format docs bench screenshots clean
 
 help:
 	@echo "make lab          open the Explorer in JupyterLab (PORT=8888, or another)"
 	@echo "make test         run all tests: unit, browser, notebooks"
 	@echo "make lint         check style, format and types"
 	@echo "make format       format the code"
+	@echo "make docs         write docs/methods.md from the catalogue"
 	@echo "make bench        measure the Explorer's latency (benchmarks/)"
 	@echo "make screenshots  make the pictures of the README (docs/images/)"
 	@echo "make clean        remove the virtual environment and everything made"
@@ -19,7 +20,7 @@ lab: $(VENV)/.ready-lab
 
 test: $(VENV)/.ready-test
 	@$(RUN) scripts.install_browser
-	$(RUN) pytest
+	OMP_NUM_THREADS=1 $(RUN) pytest -n auto --dist loadgroup
 
 lint: $(VENV)/.ready-test
 	$(RUN) ruff check .
@@ -29,6 +30,9 @@ lint: $(VENV)/.ready-test
 format: $(VENV)/.ready-test
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
+
+docs: $(VENV)/.ready-test
+	$(RUN) scripts.methods_page
 
 bench: $(VENV)/.ready-test
 	@$(RUN) scripts.install_browser

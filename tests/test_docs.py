@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 
 import compress_explorer as ce
+from compress_explorer.methods.catalogue import METHODS
+from compress_explorer.methods.page import methods_page
 from compress_explorer.spec.method import Method
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +26,11 @@ def test_the_method_of_the_contributing_page_works():
     for quality, expected in ((0.0, [[1, 1], [1, 0]]), (1.0, [[1, 0], [0, 0]]), (1.4, [[0, 0], [0, 0]])):
         mask = method.apply(weight, kept, **method.complete({"quality": quality}))
         assert torch.equal(mask, torch.tensor(expected).bool())
+
+
+def test_the_page_of_methods_is_that_of_the_catalogue():
+    """`make docs` renews it."""
+    assert (ROOT / "docs" / "methods.md").read_text(encoding="utf-8") == methods_page(METHODS)
 
 
 def test_the_calls_of_the_readme_work():

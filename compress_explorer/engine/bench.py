@@ -10,6 +10,7 @@ from compress_explorer.engine.compress import CompressedModel, assemble
 from compress_explorer.engine.context import NO_DATA, Context
 from compress_explorer.engine.frame import Axis, axis_for, count_before, exact_frame
 from compress_explorer.engine.rebuild import stored_tensors
+from compress_explorer.engine.reports import step_report
 from compress_explorer.engine.size import size_report
 from compress_explorer.engine.steps import apply_step, check_recipe
 from compress_explorer.engine.workpiece import Workpiece, open_model
@@ -17,6 +18,7 @@ from compress_explorer.methods.weight_index import WeightIndex
 from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.recipe import Recipe
+from compress_explorer.spec.report import StepReport
 from compress_explorer.spec.size import SizeReport
 from compress_explorer.spec.sweep import Frame
 
@@ -96,8 +98,17 @@ class Bench:
         return size_report(stored_tensors(work), recipe, aliases, self.original.state, work.edits)
 
     def compressed(self, recipe: Recipe) -> CompressedModel:
-        """The module that computes with what `recipe` left, and its stored form."""
-        return assemble(self.model, recipe, self.apply(recipe))
+        """The module that computes with what `recipe` left, and its stored form; without its reports."""
+        return assemble(self.model, recipe, self.apply(recipe), ())
+
+    def reports(self, recipe: Recipe) -> tuple[StepReport, ...]:
+        """What each step of `recipe` did to the one before."""
+        self.apply(recipe)
+        prefixes = [Recipe(recipe.steps[:end]) for end in range(len(recipe) + 1)]
+        works = [self._prefixes[prefix] for prefix in prefixes]
+        return tuple(
+            step_report(step, before, after) for step, before, after in zip(recipe, works[:-1], works[1:], strict=True)
+        )
 
     def check_layer(self, layer: str) -> None:
         """Checks that `layer` is a tensor's name or WHOLE_MODEL.

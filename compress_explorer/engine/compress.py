@@ -12,8 +12,9 @@ from compress_explorer.engine.context import Context
 from compress_explorer.engine.cost import cost as count_cost
 from compress_explorer.engine.cost import latency as measure_latency
 from compress_explorer.engine.rebuild import network_of, stored_tensors
+from compress_explorer.engine.reports import step_report
 from compress_explorer.engine.size import size_report
-from compress_explorer.engine.steps import apply_recipe, check_recipe
+from compress_explorer.engine.steps import apply_step, check_recipe
 from compress_explorer.engine.stored import StoredTensor
 from compress_explorer.engine.structure import Edit
 from compress_explorer.engine.task import Task
@@ -21,6 +22,7 @@ from compress_explorer.engine.workpiece import Workpiece, open_model
 from compress_explorer.spec.cost import Cost, Latency
 from compress_explorer.spec.inventory import Skipped
 from compress_explorer.spec.recipe import Recipe, Step
+from compress_explorer.spec.report import StepReport
 from compress_explorer.spec.size import SizeReport
 
 
@@ -36,7 +38,7 @@ class CompressedModel:
         baseline: the caller's model, as it was given.
         aliases: (alias, stored name) for tensors that several layers share.
         edits: how the structure of `model` came out of the baseline's.
-        notes: what a change of the structure undid of the steps before it, in words.
+        steps: what each step did to the one before.
     """
 
     model: nn.Module
@@ -45,8 +47,8 @@ class CompressedModel:
     skipped: tuple[Skipped, ...]
     baseline: nn.Module
     aliases: tuple[tuple[str, str], ...]
-    edits: tuple[Edit, ...] = ()
-    notes: tuple[str, ...] = ()
+    edits: tuple[Edit, ...]
+    steps: tuple[StepReport, ...]
 
     @cached_property
     def _size(self) -> SizeReport:
@@ -112,10 +114,14 @@ def compress(model: nn.Module, recipe: Recipe | Step, task: Task | None = None) 
     """
     work, context = open_model(model), Context(task=task)
     recipe = check_recipe(recipe if isinstance(recipe, Recipe) else Recipe(recipe), work.inventory, context)
-    return assemble(model, recipe, apply_recipe(work, recipe, context))
+    reports = []
+    for step in recipe:
+        before, work = work, apply_step(work, step, context)
+        reports.append(step_report(step, before, work))
+    return assemble(model, recipe, work, tuple(reports))
 
 
-def assemble(baseline: nn.Module, recipe: Recipe, work: Workpiece) -> CompressedModel:
+def assemble(baseline: nn.Module, recipe: Recipe, work: Workpiece, steps: tuple[StepReport, ...]) -> CompressedModel:
     """The module that computes with what `recipe` made of `baseline`, and its stored form."""
     return CompressedModel(
         model=network_of(work),
@@ -125,7 +131,7 @@ def assemble(baseline: nn.Module, recipe: Recipe, work: Workpiece) -> Compressed
         baseline=baseline,
         aliases=work.inventory.aliases,
         edits=work.edits,
-        notes=work.notes,
+        steps=steps,
     )
 
 

@@ -15,6 +15,7 @@ from compress_explorer.engine.film import Film, curve_order
 from compress_explorer.engine.measurements import UNCOMPRESSED, Measurements
 from compress_explorer.engine.setting import Setting
 from compress_explorer.engine.task import Task
+from compress_explorer.spec.report import StepReport
 from compress_explorer.spec.sweep import Sweep
 
 FIRST_LOOK = 1024
@@ -37,6 +38,7 @@ class Update:
         own: the point of the request's setting.
         text: progress in words; empty when nothing is going on.
         error: what went wrong, when the state is "error".
+        reports: what each step did to the one before; only in the first news of a setting's own point.
     """
 
     request: int
@@ -48,6 +50,7 @@ class Update:
     own: int = 0
     text: str = ""
     error: BaseException | None = None
+    reports: tuple[StepReport, ...] = ()
 
 
 class Superseded(Exception):  # noqa: N818 -- a signal inside this module, not an error
@@ -209,7 +212,7 @@ class LiveEngine:
             self._send("point", request, setting, film, own, own, text)
 
         film.settle(own)
-        self._send("point", request, setting, film, own, own)
+        self._send("point", request, setting, film, own, own, reports=self.bench.reports(setting.recipe))
         film.measure(own, None, lambda: self._stale(request), news)
         self._check(request)
 
@@ -261,9 +264,10 @@ class LiveEngine:
         index: int,
         own: int,
         text: str = "",
+        reports: tuple[StepReport, ...] = (),
     ) -> None:
         self._check(request)
         state: State = "exact" if film.is_measured(own) else "estimating"
-        self._listener(Update(request, state, kind, setting, film.sweep(), index, own, text))
+        self._listener(Update(request, state, kind, setting, film.sweep(), index, own, text, None, reports))
         if kind == "point" and not self._stale(request):
             film.untold.discard(index)

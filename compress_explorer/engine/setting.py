@@ -18,6 +18,7 @@ class Setting:
         parameter: the numeric parameter of that step whose sweep is drawn.
         layer: the tensor whose histogram is shown, or "whole model".
         split: what accuracy is measured on.
+        own: the layer whose own values are varied, which the step sets apart; "" when those of the step are.
     """
 
     recipe: Recipe
@@ -25,6 +26,7 @@ class Setting:
     parameter: str
     layer: str
     split: str
+    own: str = ""
 
     @property
     def active(self) -> Step:
@@ -34,7 +36,7 @@ class Setting:
     @property
     def value(self) -> Value:
         """The value of the parameter in hand."""
-        return dict(self.active.values)[self.parameter]
+        return values_in_hand(self.active, self.own)[self.parameter]
 
     @property
     def declaration(self) -> Parameter:
@@ -43,13 +45,32 @@ class Setting:
 
     def at(self, value: Value) -> "Setting":
         """The same with another value of the parameter in hand."""
-        return replace(self, recipe=self.recipe.replace(self.step, self.active.replace(**{self.parameter: value})))
+        step = with_value_in_hand(self.active, self.own, self.parameter, value)
+        return replace(self, recipe=self.recipe.replace(self.step, step))
 
     @property
     def family(self) -> "Setting":
         """A key that all positions of the parameter in hand share."""
         default = self.declaration.default
         return self.at(default)
+
+
+def values_in_hand(step: Step, own: str) -> dict[str, Value]:
+    """The values of a step, or those of a layer that it sets apart.
+
+    Args:
+        step: every value filled in.
+        own: the layer, or "" for the step itself.
+    """
+    apart = dict(step.overrides).get(own)
+    return {**dict(step.values), **dict(apart or ())}
+
+
+def with_value_in_hand(step: Step, own: str, name: str, value: Value) -> Step:
+    """The step with one of `values_in_hand` changed."""
+    if not own:
+        return step.replace(**{name: value})
+    return step.with_override(own, {**values_in_hand(step, own), name: value})
 
 
 def numeric_parameters(method: str) -> tuple[str, ...]:

@@ -21,17 +21,6 @@ from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.recipe import Recipe, Step
 
 
-def apply_recipe(work: Workpiece, recipe: Recipe, context: Context) -> Workpiece:
-    """All steps, first to last.
-
-    Raises:
-        CompressExplorerError: when a method, parameter, value or layer of a step is not valid.
-    """
-    for step in recipe:
-        work = apply_step(work, step, context)
-    return work
-
-
 def apply_step(work: Workpiece, step: Step, context: Context) -> Workpiece:
     """The workpiece after one step; what the step does not name is passed on.
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from compress_explorer.methods.channels import ROUND_TO, SPARSITY, keep_best, staying
+from compress_explorer.methods.channel_removal import ROUND_TO, SPARSITY, keep_best, staying
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from compress_explorer.methods.channels import ROUND_TO, SPARSITY, keep_best, staying
+from compress_explorer.methods.channel_removal import ROUND_TO, SPARSITY, keep_best, staying
 from compress_explorer.spec.method import Method
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from compress_explorer.methods.channels import ROUND_TO, SPARSITY, keep_best, rounded_up
+from compress_explorer.methods.channel_removal import ROUND_TO, SPARSITY, keep_best, rounded_up
 from compress_explorer.spec.method import Method
 
 

@@ -60,8 +60,8 @@ class Step:
 
     def with_override(self, pattern: str, values: Mapping[str, Value] | None) -> "Step":
         """The same step with the layers of `pattern` set to `values`, or left out (None)."""
-        sets = {other: entry for other, entry in self._sets().items() if other != pattern}
-        return Step(self.method, layers=self.layers, overrides={**sets, pattern: values}, **dict(self.values))
+        sets = {**self._sets(), pattern: values}
+        return Step(self.method, layers=self.layers, overrides=sets, **dict(self.values))
 
     def without_override(self, pattern: str) -> "Step":
         """The same step without what was set apart for `pattern`."""

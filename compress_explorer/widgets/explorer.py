@@ -171,6 +171,7 @@ class Explorer(ipywidgets.VBox):
             method=change("method", lambda state, name: state.with_method(name)),
             value=lambda name, value: self._from_user(name, lambda state: state.with_value(name, value)),
             layer=change("layer", lambda state, layer: replace(state, layer=layer)),
+            rule=change("rule", lambda state, rule: state.with_rule(rule)),
             split=change("split", lambda state, split: replace(state, split=split)),
             undo=lambda: self._guarded(self.undo),
             redo=lambda: self._guarded(self.redo),
@@ -267,6 +268,8 @@ class Explorer(ipywidgets.VBox):
                 return
             if update.error is not None:
                 self._panel.show_error(update.error)
+            if update.reports:
+                self._panel.show_effects(update.reports)
             self._feed.show(self._open_engine(), update, self._request[1], self._panel.parameters)
 
     def _show_failure(self, error: BaseException) -> None:

@@ -13,11 +13,19 @@ from compress_explorer.engine.bench import WHOLE_MODEL
 from compress_explorer.methods import catalogue
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Value
+from compress_explorer.spec.report import StepReport
 from compress_explorer.widgets.controls import control
 from compress_explorer.widgets.method_menu import MethodMenu
-from compress_explorer.widgets.state import ExplorerState
+from compress_explorer.widgets.state import ExplorerState, LayerRule
 
 ERROR_CLASS = "ce-error"
+
+RULES: dict[LayerRule, str] = {
+    "follows": "follows the step",
+    "own values": "has values of its own",
+    "left out": "is left out",
+}
+"""The rules for one layer, in the words of the menu."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class Actions:
         method: another method was chosen, by name.
         value: a parameter of the active step was set, by name.
         layer: another layer's histogram is wanted, by name.
+        rule: the active step is to treat the chosen layer by another rule.
         split: accuracy is wanted on another split, by name.
         undo: one state back.
         redo: one state forward.
@@ -46,6 +55,7 @@ class Actions:
     method: Callable[[str], None]
     value: Callable[[str, Value], None]
     layer: Callable[[str], None]
+    rule: Callable[[LayerRule], None]
     split: Callable[[str], None]
     undo: Callable[[], None]
     redo: Callable[[], None]
@@ -74,12 +84,18 @@ class Panel(ipywidgets.VBox):
         self.values = ipywidgets.VBox()
         self.values.add_class("ce-parameters")
         self.layer = self._dropdown("Layer", "ce-layer", [(WHOLE_MODEL, WHOLE_MODEL)], actions.layer)
+        self.rule = self._dropdown(
+            "This layer", "ce-rule", [(words, rule) for rule, words in RULES.items()], actions.rule
+        )
+        self.rule.tooltip = "Whether the step in hand treats the chosen layer as it does all others"
         self.split = self._dropdown("Measured on", "ce-split", [("test", "test")], actions.split)
         self.split.tooltip = "Choose on the validation split; report on the test split."
         self.undo = _button("undo", "Undo", "ce-undo", actions.undo)
         self.redo = _button("repeat", "Redo", "ce-redo", actions.redo)
         self.reset = _button("refresh", "Reset", "ce-reset", actions.reset)
         self.cancel = _button("stop", "Stop measuring; what is known stays", "ce-cancel", actions.cancel)
+        self.effects = ipywidgets.HTML()
+        self.effects.add_class("ce-effects")
         self.error = ipywidgets.HTML()
         self.error.add_class(ERROR_CLASS)
         steps = ipywidgets.HBox([self.step, self.add_step, self.remove_step])
@@ -94,9 +110,11 @@ class Panel(ipywidgets.VBox):
                 self.values,
                 self.about,
                 self.layer,
+                self.rule,
                 self.split,
                 buttons,
                 self.error,
+                self.effects,
             ]
         )
         self.add_class("ce-controls")
@@ -114,13 +132,18 @@ class Panel(ipywidgets.VBox):
             self._show_steps(state)
             self.methods.show(state.active.method)
             self._show_parameters(state)
-            self.layer.value, self.split.value = state.layer, state.split
+            self.layer.value, self.split.value, self.rule.value = state.layer, state.split, state.rule
+        self.rule.layout.display = "none" if state.layer == WHOLE_MODEL else None
         self.undo.disabled, self.redo.disabled = not can_undo, not can_redo
         self.remove_step.disabled = len(state.recipe) == 1
 
     def show_error(self, error: BaseException | None) -> None:
         """Shows what went wrong, with its cause; None clears it."""
         self.error.value = "" if error is None else error_html(error)
+
+    def show_effects(self, reports: Sequence[StepReport]) -> None:
+        """Shows what each step did to the one before."""
+        self.effects.value = effects_html(reports)
 
     @contextmanager
     def _showing(self) -> Iterator[None]:
@@ -141,7 +164,7 @@ class Panel(ipywidgets.VBox):
         return observe
 
     def _dropdown(
-        self, label: str, css_class: str, options: list[tuple[str, str]], action: Callable[[str], None]
+        self, label: str, css_class: str, options: list[tuple[str, str]], action: Callable[[Any], None]
     ) -> ipywidgets.Dropdown:
         widget = ipywidgets.Dropdown(description=label, options=options)
         widget.add_class(css_class)
@@ -157,9 +180,9 @@ class Panel(ipywidgets.VBox):
     def _show_parameters(self, state: ExplorerState) -> None:
         method = catalogue.method(state.active.method)
         if self._method_shown != (method.name, state.step):
-            self._build_parameters(method, dict(state.active.values))
+            self._build_parameters(method, state.values)
             self._method_shown = (method.name, state.step)
-        values = dict(state.active.values)
+        values = state.values
         for parameter in method.parameters:
             widget = self.parameters[parameter.name]
             if widget.value != values[parameter.name]:
@@ -188,6 +211,22 @@ def about_html(method: Method) -> str:
         f"<details><summary>Formula and source</summary><div class='ce-formula'>{html.escape(method.formula)}</div>"
         f"<div>{html.escape(method.source)}</div></details>"
     )
+
+
+def effects_html(reports: Sequence[StepReport]) -> str:
+    """What each step did, one line a step, with the layers that it left alone and why; escaped."""
+    lines = [
+        f"<li><b>{html.escape(report.step.method)}</b>: {html.escape(report.sentence())}{_reasons_html(report)}</li>"
+        for report in reports
+    ]
+    return f"<ol>{''.join(lines)}</ol>" if lines else ""
+
+
+def _reasons_html(report: StepReport) -> str:
+    if not report.left_alone:
+        return ""
+    lines = [f"<li>{html.escape(entry.name)}: {html.escape(entry.reason)}</li>" for entry in report.left_alone]
+    return f"<details><summary>Left alone, and why</summary><ul>{''.join(lines)}</ul></details>"
 
 
 def error_html(error: BaseException) -> str:

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 from compress_explorer.engine.bench import WHOLE_MODEL
-from compress_explorer.engine.setting import Setting, numeric_parameters
+from compress_explorer.engine.setting import Setting, numeric_parameters, values_in_hand, with_value_in_hand
 from compress_explorer.methods import catalogue
 from compress_explorer.spec.errors import FileFormatError, ParameterError
 from compress_explorer.spec.parameter import Value
@@ -13,6 +13,11 @@ from compress_explorer.spec.recipe import Recipe, Step
 
 FORMAT_VERSION = 1
 FIRST_METHOD = "magnitude"
+
+LayerRule = Literal["follows", "own values", "left out"]
+"""What a step does with one layer: the same as with all, something of its own, nothing."""
+
+RULES: tuple[LayerRule, ...] = get_args(LayerRule)
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,41 @@ class ExplorerState:
     @property
     def setting(self) -> Setting:
         """The part of the state that the engine needs."""
-        return Setting(self.recipe, self.step, self.parameter, self.layer, self.split)
+        return Setting(self.recipe, self.step, self.parameter, self.layer, self.split, self.own)
+
+    @property
+    def rule(self) -> LayerRule:
+        """What the active step does with the chosen layer."""
+        sets = dict(self.active.overrides)
+        if self.layer not in sets:
+            return "follows"
+        return "left out" if sets[self.layer] is None else "own values"
+
+    @property
+    def own(self) -> str:
+        """The chosen layer when the active step has values of its own for it, else ""."""
+        return self.layer if self.rule == "own values" else ""
+
+    @property
+    def values(self) -> dict[str, Value]:
+        """The values that the controls show: the active step's, or those of the chosen layer."""
+        return values_in_hand(self.active, self.own)
+
+    def with_rule(self, rule: LayerRule) -> "ExplorerState":
+        """The chosen layer following the active step, left out of it, or with the present values as its own.
+
+        Raises:
+            ParameterError: when no layer is chosen, or the rule is none.
+        """
+        if self.layer == WHOLE_MODEL:
+            raise ParameterError("Choose a layer first: a rule is for one layer.")
+        if rule not in RULES:
+            raise ParameterError(f"rule={rule!r} is none of {', '.join(map(repr, RULES))}.")
+        if rule == "follows":
+            step = self.active.without_override(self.layer)
+        else:
+            step = self.active.with_override(self.layer, None if rule == "left out" else self.values)
+        return replace(self, recipe=self.recipe.replace(self.step, step))
 
     def with_value(self, name: str, value: Value) -> "ExplorerState":
         """Another value of a parameter of the active step.
@@ -52,7 +91,7 @@ class ExplorerState:
             CompressExplorerError: when the parameter does not exist or the value is not allowed.
         """
         parameter = catalogue.method(self.active.method).parameter(name)
-        step = self.active.replace(**{name: parameter.validate(value)})
+        step = with_value_in_hand(self.active, self.own, name, parameter.validate(value))
         in_hand = self.parameter if parameter.kind == "choice" else name
         return replace(self, recipe=self.recipe.replace(self.step, step), parameter=in_hand)
 
@@ -62,7 +101,7 @@ class ExplorerState:
         Layers that were left out stay so; values that were set apart for a layer are given up.
         """
         method = catalogue.method(name)
-        values = dict(self.active.values)
+        values = self.values
         kept = {entry.name: values[entry.name] for entry in method.parameters if _allows(entry, values)}
         left_out = {pattern: None for pattern, values in self.active.overrides if values is None}
         step = catalogue.complete(Step(name, layers=self.active.layers, overrides=left_out, **kept))

@@ -18,12 +18,16 @@ def steps_of(method: Method) -> list[Step]:
     return [Step(method.name, ("*",), None, **values) for values in combined + ends]
 
 
-WEIGHT_METHODS = [method for method in METHODS if method.result in ("mask", "code") and method.needs == "nothing"]
 STRUCTURE_METHODS = [method for method in METHODS if method.result in ("factors", "channels")]
-STEPS = [step for method in WEIGHT_METHODS for step in steps_of(method)]
+STEPS = [step for method in METHODS if method not in STRUCTURE_METHODS for step in steps_of(method)]
 STRUCTURE_STEPS = [step for method in STRUCTURE_METHODS for step in steps_of(method)]
 """Steps that change the network's structure; they may need a task with a train split."""
-PRUNERS = [method for method in METHODS if method.result == "mask"]
+# Those whose sparsity is a fraction of the weights, not of blocks or channels.
+PRUNERS = [
+    method
+    for method in METHODS
+    if method.family == "Pruning" and any(parameter.name == "sparsity" for parameter in method.parameters)
+]
 QUANTIZERS = [method for method in METHODS if method.result == "code"]
 QUANTIZER_STEPS = [step for method in QUANTIZERS for step in steps_of(method)]
 

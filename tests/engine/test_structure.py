@@ -124,10 +124,11 @@ def test_later_steps_treat_the_factors_under_the_old_names():
 
 def test_what_steps_before_did_and_is_lost_is_listed():
     recipe = Recipe([Step("magnitude", sparsity=0.5), Step("integer", bits=4), Step("svd", layers="fc1")])
-    notes = compress(net(), recipe).notes
-    assert any("fc1.weight had codes of 4 bits" in note for note in notes)
-    assert any("fc1.weight was pruned" in note for note in notes)
-    assert compress(net(), Step("svd")).notes == ()
+    report = compress(net(), recipe).steps[-1]
+    assert (report.treated, report.codes_lost) == (("fc1.weight",), ("fc1.weight",))
+    assert report.zeros_before >= 3240 > report.zeros_kept
+    later = compress(net(), Recipe([Step("svd", layers="fc1"), Step("integer", layers="conv1", bits=4)])).steps[-1]
+    assert later.treated == ("conv1.weight",)
 
 
 def reasons(compressed: CompressedModel) -> dict[str, str]:

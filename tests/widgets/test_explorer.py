@@ -30,7 +30,8 @@ def small_data(model: nn.Module, count: int = 600) -> tuple[torch.Tensor, torch.
 @pytest.fixture
 def explorer() -> Iterator[Explorer]:
     model = small_model()
-    opened = ce.explore(model, test=small_data(model), validation=small_data(model, 300))
+    test, validation, train = (small_data(model, count) for count in (600, 300, 200))
+    opened = ce.explore(model, test=test, validation=validation, train=train)
     yield opened
     opened.close()
 
@@ -39,7 +40,7 @@ def expected(explorer: Explorer) -> tuple[int, float]:
     """Size and accuracy of the explorer's state, from the engine's own public calls."""
     model = small_model()
     inputs, labels = small_data(model, 600 if explorer.state.split == "test" else 300)
-    compressed = ce.compress(model, explorer.state.recipe)
+    compressed = ce.compress(model, explorer.state.recipe, explorer._open_engine().task)
     with torch.no_grad():
         right = int((compressed.model(inputs).argmax(dim=1) == labels).sum())
     return compressed.size().file, right / len(labels)
@@ -94,6 +95,53 @@ def test_layer_and_split_pickers(explorer):
     assert explorer._stage.figures["histogram"]["title"] == "2.weight"
     explorer._panel.split.value = "validation"
     assert_shows_its_state(explorer)
+
+
+def test_a_layer_gets_values_of_its_own_which_stay_while_the_others_move(explorer):
+    panel = explorer._panel
+    assert panel.rule.layout.display == "none"
+    panel.layer.value = "2.weight"
+    assert panel.rule.layout.display is None
+    panel.rule.value = "own values"
+    panel.parameters["sparsity"].value = 0.75
+    assert explorer.state.active.overrides == (("2.weight", (("sparsity", 0.75),)),)
+    assert_shows_its_state(explorer)
+    panel.layer.value = "0.weight"
+    assert panel.parameters["sparsity"].value == 0.5
+    assert panel.rule.value == "follows"
+    panel.parameters["sparsity"].value = 0.25
+    assert_shows_its_state(explorer)
+    zeros = {name: part for name, part in explorer.compress().model.state_dict().items() if name.endswith("weight")}
+    assert [round(float((part == 0).float().mean()), 2) for part in zeros.values()] == [0.25, 0.75]
+    panel.layer.value = "2.weight"
+    assert panel.parameters["sparsity"].value == 0.75
+
+
+def test_a_layer_is_left_out_and_taken_back(explorer):
+    panel = explorer._panel
+    panel.layer.value = "0.weight"
+    panel.rule.value = "left out"
+    assert_shows_its_state(explorer)
+    assert "0.weight: the step leaves this layer out" in panel.effects.value
+    panel.methods.method.value = "integer"
+    assert explorer.state.rule == "left out"
+    assert_shows_its_state(explorer)
+    explorer.undo()
+    explorer.undo()
+    assert (panel.rule.value, explorer.state.active.overrides) == ("follows", ())
+    assert_shows_its_state(explorer)
+
+
+def test_what_each_step_did_is_shown(explorer):
+    explorer._panel.add_step.click()
+    assert_shows_its_state(explorer)
+    assert "magnitude</b>: 2 tensors · zeros 0 → 192" in explorer._panel.effects.value
+    assert "all 192 zeros stay zero" in explorer._panel.effects.value
+
+
+def test_a_rule_needs_a_layer(explorer):
+    with pytest.raises(ce.CompressExplorerError, match="Choose a layer first"):
+        explorer.state.with_rule("own values")
 
 
 def test_steps_are_added_chosen_and_removed(explorer):
