@@ -7,6 +7,7 @@ from compress_explorer.engine.structure import Transformed
 from compress_explorer.engine.targets import targets
 from compress_explorer.engine.weights import Weights
 from compress_explorer.engine.workpiece import Workpiece
+from compress_explorer.methods.code import Code
 from compress_explorer.spec.inventory import Skipped
 from compress_explorer.spec.recipe import Step
 from compress_explorer.spec.report import StepReport
@@ -16,9 +17,9 @@ def step_report(step: Step, before: Workpiece, after: Workpiece) -> StepReport:
     """What `step` made of `before`, which became `after`."""
     old, new = before.seen(), after.seen()
     treated = tuple(name for name in old if _present(before, name) != _present(after, name))
-    quantized = tuple(name for name in treated if old[name].code is not None)
-    kept = tuple(name for name in quantized if new[name].code is old[name].code)
-    lost = tuple(name for name in quantized if new[name].code is None)
+    quantized = tuple(name for name in treated if _code(before, name) is not None)
+    kept = tuple(name for name in quantized if _code(after, name) is _code(before, name))
+    lost = tuple(name for name in quantized if _code(after, name) is None)
     return StepReport(
         step=step,
         treated=treated,
@@ -37,6 +38,12 @@ def step_report(step: Step, before: Workpiece, after: Workpiece) -> StepReport:
 def _present(work: Workpiece, name: str) -> list[Weights]:
     """What now stands for an original tensor; compared by identity: a step that leaves weights alone passes them on."""
     return [work.weights[part] for part in work.origins[name].parts]
+
+
+def _code(work: Workpiece, name: str) -> Code | None:
+    """The codes of what now stands for an original tensor; None where that is several tensors."""
+    present = _present(work, name)
+    return present[0].code if len(present) == 1 else None
 
 
 def _beside(before: Workpiece, after: Workpiece) -> tuple[str, ...]:

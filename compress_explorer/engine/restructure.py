@@ -37,7 +37,7 @@ def restructure(
 ) -> Workpiece:
     """The workpiece after a change of its network's structure.
 
-    Codes of the changed tensors are given up: their weights are floats again. `Workpiece.notes` lists them.
+    Codes of the changed tensors are given up: their weights are floats again.
 
     Args:
         work: the model as the steps before left it.
@@ -75,7 +75,6 @@ def restructure(
         treated=frozenset((work.treated | new) & weights.keys()),
         refused={name: reason for name, reason in work.refused.items() if name in weights},
         edits=(*work.edits, *edits),
-        notes=(*work.notes, *_given_up(work, replacements, masks)),
         memo={},
     )
 
@@ -87,8 +86,16 @@ def _compose(origin: Origin, replacements: Mapping[str, Replacement]) -> Origin:
         return origin
     parts = tuple(new for part in origin.parts for new in (changed[part].parts if part in changed else (part,)))
 
+    known: list[tuple[list[Weights], Weights]] = []
+
     def dense(weights: AllWeights) -> Weights:
-        return origin.dense({**weights, **{part: entry.dense(weights) for part, entry in changed.items()}})
+        # The same object for the same parts: so it is seen that a step left them alone.
+        given = [weights[part] for part in parts]
+        if not known or any(one is not other for one, other in zip(known[0][0], given, strict=True)):
+            result = origin.dense({**weights, **{part: entry.dense(weights) for part, entry in changed.items()}})
+            known[:] = [(given, result)]
+            return result
+        return known[0][1]
 
     return Origin(parts, dense)
 
@@ -97,15 +104,3 @@ def _with_origins(inventory: Inventory, origins: Mapping[str, Origin]) -> Invent
     """The inventory whose sites say which original tensor they are a part of."""
     first = {part: name for name, origin in origins.items() for part in origin.parts if part != name}
     return replace(inventory, sites=tuple(replace(site, origin=first.get(site.name, "")) for site in inventory.sites))
-
-
-def _given_up(work: Workpiece, replacements: Mapping[str, Replacement], masks: Mapping[str, Tensor]) -> list[str]:
-    """What steps before had done to the changed tensors and is lost, in words."""
-    notes = []
-    for name, entry in replacements.items():
-        before, parts = work.weights[name], ", ".join(entry.parts)
-        if before.code is not None:
-            notes.append(f"{name} had codes of {before.code.bits} bits; what stands for it, {parts}, are floats again")
-        if before.kept is not None and not masks.keys() >= set(entry.parts):
-            notes.append(f"{name} was pruned; what stands for it, {parts}, has no zeros of that kind")
-    return notes

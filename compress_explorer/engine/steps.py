@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from compress_explorer.engine.beside import treat_beside
+from compress_explorer.engine.channel_groups import check_example
+from compress_explorer.engine.channels import remove_channels
 from compress_explorer.engine.context import Context
 from compress_explorer.engine.evidence import calibration_split, evidence
 from compress_explorer.engine.factoring import factor
@@ -33,6 +35,8 @@ def apply_step(work: Workpiece, step: Step, context: Context) -> Workpiece:
     for target in found:
         if method.result == "factors":
             work = factor(work, method, target, context)
+        elif method.result == "channels":
+            work = remove_channels(work, method, target, context)
         else:
             work = _treat(work, method, target, context)
     return work
@@ -98,6 +102,9 @@ def check_recipe(recipe: Recipe, inventory: Inventory, context: Context) -> Reci
     """
     for step in recipe:
         targets(inventory, step)
-        if catalogue.method(step.method).needs_data:
+        method = catalogue.method(step.method)
+        if method.needs_data:
             calibration_split(step.method, context)
+        if method.result == "channels":
+            check_example(step.method, context)
     return Recipe(catalogue.complete(step) for step in recipe)

@@ -1,5 +1,6 @@
-"""Changes of a network's structure as plain data: one function makes them, when a step is applied and when a file is
-loaded.
+"""Changes of a network's structure as plain data.
+
+One function makes them, when a step is applied and when a file is loaded.
 
 Every edit makes the network smaller, but for one number a feature where inputs are divided: no list of edits can take
 much more memory than the network itself. Layers that an edit cannot change are refused with the reason, in words.
@@ -240,7 +241,7 @@ def _parts(layer: nn.Module, edit: Factored | Tucker) -> nn.Sequential:
         if isinstance(edit, Tucker):
             parts.insert(0, _zeros(kind, layer, layer.in_channels, inner, one, bias=False))
     if bias:
-        parts[-1].bias = layer.bias
+        parts[-1].register_parameter("bias", layer.get_parameter("bias"))
     return nn.Sequential(*parts).train(layer.training)
 
 

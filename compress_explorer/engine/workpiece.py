@@ -40,7 +40,6 @@ class Workpiece:
         treated: the sites that some step has treated.
         refused: why the last step that named a site left it alone.
         edits: how the structure of `model` came out of the original's.
-        notes: what steps before had done and a change of the structure undid, in words.
         memo: what was gathered about this model for methods that need more than weights.
     """
 
@@ -52,7 +51,6 @@ class Workpiece:
     treated: frozenset[str] = frozenset()
     refused: Mapping[str, str] = field(default_factory=dict)
     edits: tuple[Edit, ...] = ()
-    notes: tuple[str, ...] = ()
     memo: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def with_weights(self, changed: AllWeights, state: Mapping[str, Tensor] | None = None) -> "Workpiece":

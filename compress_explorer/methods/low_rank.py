@@ -44,7 +44,7 @@ def rank_parameter(default: float, when: tuple[str, tuple[str, ...]] | None = No
         step=0.01,
         unit="%",
         when=when,
-        help="The rank as a fraction of the largest one; at least 1. A layer that factors would not make smaller stays.",
+        help="The rank as a fraction of the largest one, at least 1. A layer that would not become smaller stays.",
     )
 
 

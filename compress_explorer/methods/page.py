@@ -20,6 +20,7 @@ NEEDS: dict[Needs, str] = {
     "nothing": "nothing but the weights",
     "inputs": "what the layers are fed on the train split",
     "gradients": "gradients of the loss on the train split",
+    "scales": "the scales of the batch normalizations",
 }
 """What a method looks at, in words."""
 

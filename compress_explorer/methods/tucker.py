@@ -52,7 +52,8 @@ def apply(
 def _leading(tensor: Tensor, rank: int) -> Tensor:
     """The leading left singular vectors of the unfolding along the first axis, float64 [first axis, rank]."""
     left, _, _ = torch.linalg.svd(tensor.flatten(1), full_matrices=False)
-    return left[:, :rank]
+    leading: Tensor = left[:, :rank]
+    return leading
 
 
 METHOD = Method(

@@ -18,7 +18,10 @@ def steps_of(method: Method) -> list[Step]:
     return [Step(method.name, ("*",), None, **values) for values in combined + ends]
 
 
-STEPS = [step for method in METHODS for step in steps_of(method)]
+STRUCTURE_METHODS = [method for method in METHODS if method.result in ("factors", "channels")]
+STEPS = [step for method in METHODS if method not in STRUCTURE_METHODS for step in steps_of(method)]
+STRUCTURE_STEPS = [step for method in STRUCTURE_METHODS for step in steps_of(method)]
+"""Steps that change the network's structure; they may need a task with a train split."""
 # Those whose sparsity is a fraction of the weights, not of blocks or channels.
 PRUNERS = [
     method

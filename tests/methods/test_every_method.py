@@ -73,6 +73,7 @@ def known_of(method: Method, weight: Tensor) -> list[Any]:
         "gradients": lambda: gradient_statistics_of(gradients_like(weight)),
         "values": lambda: values_of(inputs_like(weight.shape[1])[0]),
         "before": lambda: LayerBefore(weight=weight * 1.01, inputs=statistics_of(inputs_like(weight.shape[1]))),
+        "scales": lambda: normal(len(weight), 2, seed=3),
         "batches": lambda: BatchMoments(mean=normal(3, 4).double(), variance=normal(3, 4).double().square()),
     }
     return [makers[method.needs]()] if method.needs in makers else []
@@ -110,6 +111,26 @@ def test_a_mask_is_a_new_subset_of_the_kept_weights(name, method):
             assert (mask.dtype, mask.shape) == (torch.bool, weight.shape)
             assert mask.data_ptr() != kept.data_ptr()
             assert not (mask & ~kept).any()
+
+
+@by_name([method for method in METHODS if method.result == "channels"])
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_channels_are_a_mask_with_at_least_one_left(name, method):
+    weight, kept = half_kept(WEIGHTS[name])
+    for values in settings_of(method):
+        keep = run(method, weight, kept, values)
+        assert (keep.dtype, keep.shape) == (torch.bool, (len(weight),))
+        assert keep.any()
+
+
+@by_name([method for method in METHODS if method.result == "factors"])
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_factors_are_finite_and_give_the_shape_of_the_weight(name, method):
+    weight, kept = half_kept(WEIGHTS[name])
+    for values in settings_of(method):
+        dense = run(method, weight, kept, values).dense()
+        assert (dense.dtype, dense.shape) == (torch.float32, weight.shape)
+        assert torch.isfinite(dense).all()
 
 
 @by_name(QUANTIZERS)
