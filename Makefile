@@ -20,7 +20,7 @@ lab: $(VENV)/.ready-lab
 
 test: $(VENV)/.ready-test
 	@$(RUN) scripts.install_browser
-	$(RUN) pytest
+	OMP_NUM_THREADS=1 $(RUN) pytest -n auto --dist loadgroup
 
 lint: $(VENV)/.ready-test
 	$(RUN) ruff check .

@@ -11,6 +11,7 @@ from torch import Tensor
 from compress_explorer.engine.positions import Runs, count_runs
 from compress_explorer.engine.stored import StoredTensor
 from compress_explorer.methods.code import Code
+from compress_explorer.methods.formats import FORMATS
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +135,9 @@ def zero_codes(code: Code) -> Tensor | None:
         return zero.to(torch.uint8).argmax(dim=1, keepdim=True).to(torch.uint8)
     if code.grid == "power-of-two":
         return torch.zeros(1, 1, dtype=torch.uint8) if code.zero_point is None else None
+    if code.grid != "integer":
+        levels = FORMATS[code.grid].levels
+        return (levels == 0).to(torch.uint8).argmax()[None, None].to(torch.uint8) if code.zero_point is None else None
     level = torch.zeros(1, 1, dtype=torch.int64) if code.zero_point is None else code.zero_point.to(torch.int64)
     codes = level - code.offset
     if bool(((codes < 0) | (codes >= 2**code.bits)).any()):

@@ -14,13 +14,15 @@ from torch import Tensor
 from compress_explorer.engine.form import FORMAT_VERSION, METADATA_KEY
 from compress_explorer.engine.matrix import Layout
 from compress_explorer.methods.code import Grid
+from compress_explorer.methods.coded_scale import SCALE_FORMATS, ScaleFormat
+from compress_explorer.methods.formats import FORMATS as WEIGHT_FORMATS
 from compress_explorer.spec.errors import FileFormatError
 from compress_explorer.spec.recipe import Recipe
 
 FLOATS = {
     str(dtype).removeprefix("torch."): dtype for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 }
-GRIDS: tuple[Grid, ...] = ("integer", "power-of-two", "codebook")
+GRIDS = ("integer", "power-of-two", "codebook", *WEIGHT_FORMATS)
 ROWS = ("tensor", "channel")
 
 ROOM = 2**28
@@ -55,6 +57,7 @@ class Quantized:
         offset: of an integer code.
         group: columns that share a scale, or None for all.
         scales: None; "tensor": one row of scales; "channel": one for each channel.
+        scale_format: of scales of 8 bits; None: float32.
         zero_bits: width of a stored zero point, or None.
         codebooks: like `scales`.
         levels: of a codebook; 0 without.
@@ -65,6 +68,7 @@ class Quantized:
     offset: int
     group: int | None
     scales: str | None
+    scale_format: ScaleFormat | None
     zero_bits: int | None
     codebooks: str | None
     levels: int
@@ -145,9 +149,10 @@ def read_header(data: bytes) -> Header:
     except (ValueError, RecursionError) as error:
         raise damaged("its metadata are no JSON") from error
     content = _mapping(content, "its metadata")
-    if content.get("version") != FORMAT_VERSION:
+    version = content.get("version")
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise FileFormatError(
-            f"It has version {content.get('version')!r}; this package reads version {FORMAT_VERSION}. "
+            f"It has version {str(version)[:60]}; this package reads versions 1 to {FORMAT_VERSION}. "
             "Update the package."
         )
     tensors = _mapping(content.get("tensors"), "its list of tensors")
@@ -232,20 +237,33 @@ def _style(name: str, style: Mapping[str, Any]) -> Style:
 def _quantized(name: str, style: Mapping[str, Any]) -> Quantized:
     grid, group, zero_bits = style["grid"], style.get("group"), style.get("zero_bits")
     if grid not in GRIDS:
-        raise damaged(f"{name} has the grid {grid!r}, not one of {', '.join(GRIDS)}")
+        raise damaged(f"{name} has the grid {str(grid)[:60]!r}, not one of {', '.join(GRIDS)}")
     scales, codebooks = _rows(name, style, "scales"), _rows(name, style, "codebooks")
-    if (zero_bits is not None and scales is None) or (grid == "codebook") != (codebooks is not None):
-        raise damaged(f"{name} has zero points without scales, or lacks a codebook")
+    scale_format = style.get("scale_format")
+    if scale_format is not None and scale_format not in tuple(SCALE_FORMATS):
+        raise damaged(f"{name} has the scale format {str(scale_format)[:60]!r}, not one of {', '.join(SCALE_FORMATS)}")
+    if scales is None and (zero_bits is not None or scale_format is not None):
+        raise damaged(f"{name} has zero points or a scale format without scales")
+    if (grid == "codebook") != (codebooks is not None):
+        raise damaged(f"{name} lacks a codebook, or has one that its grid does not use")
     return Quantized(
         grid=cast(Grid, grid),
-        bits=_whole(name, style.get("bits"), "bits", 2 if grid == "power-of-two" else 1, 8),
+        bits=_whole(name, style.get("bits"), "bits", *_widths(grid)),
         offset=_whole(name, style.get("offset", 0), "offset", -(2**15), 2**15),
         group=None if group is None else _whole(name, group, "group", 1, 2**62),
         scales=scales,
+        scale_format=cast(ScaleFormat | None, scale_format),
         zero_bits=None if zero_bits is None else _whole(name, zero_bits, "zero_bits", 1, 8),
         codebooks=codebooks,
         levels=0 if codebooks is None else _whole(name, style.get("levels"), "levels", 1, 256),
     )
+
+
+def _widths(grid: str) -> tuple[int, int]:
+    """The smallest and the largest width of a grid's codes."""
+    if grid in WEIGHT_FORMATS:
+        return WEIGHT_FORMATS[grid].bits, WEIGHT_FORMATS[grid].bits
+    return 2 if grid == "power-of-two" else 1, 8
 
 
 def _rows(name: str, style: Mapping[str, Any], key: str) -> str | None:

@@ -13,6 +13,8 @@ from compress_explorer.engine.form import Form, zero_point_bits
 from compress_explorer.engine.packing import pack, packed_bytes, unpack
 from compress_explorer.engine.positions import decode_gaps, encode_gaps, run_lengths
 from compress_explorer.methods.code import Code
+from compress_explorer.methods.coded_scale import SCALE_FORMATS, CodedScale, constants_of
+from compress_explorer.methods.formats import FORMATS, Format
 
 Bytes = NDArray[np.uint8]
 
@@ -46,7 +48,9 @@ def _positions(form: Form) -> tuple[NDArray[np.int64] | slice, Bytes]:
 def _side(code: Code) -> list[Bytes]:
     """Scales, zero points and codebook, as far as the code has them."""
     parts = []
-    if code.scale is not None:
+    if code.coded_scale is not None:
+        parts += [code.coded_scale.codes.cpu().numpy().reshape(-1), _float32(code.coded_scale.constants)]
+    elif code.scale is not None:
         parts.append(_float32(code.scale))
     if code.zero_point is not None:
         zero_points = code.zero_point.cpu().numpy().reshape(-1)
@@ -153,7 +157,7 @@ def _read_tables(entry: Entry, quantized: Quantized, reader: _Reader) -> Code:
     scale = zero_point = codebook = None
     if quantized.scales is not None:
         shape = (1 if quantized.scales == "tensor" else channels, -(-columns // group))
-        scale = reader.floats(shape[0] * shape[1], torch.float32).reshape(shape)
+        scale = _read_scales(entry, quantized, reader, shape)
         if quantized.zero_bits is not None:
             zero_point = torch.from_numpy(reader.packed(scale.numel(), quantized.zero_bits)).reshape(shape)
     if quantized.codebooks is not None:
@@ -171,6 +175,18 @@ def _read_tables(entry: Entry, quantized: Quantized, reader: _Reader) -> Code:
     )
 
 
+def _read_scales(entry: Entry, quantized: Quantized, reader: _Reader, shape: tuple[int, int]) -> Tensor:
+    count = shape[0] * shape[1]
+    if quantized.scale_format is None:
+        return reader.floats(count, torch.float32).reshape(shape)
+    codes = reader.packed(count, 8)
+    _check_levels(entry, "scale", codes, SCALE_FORMATS[quantized.scale_format])
+    constants = reader.floats(constants_of(quantized.scale_format, count), torch.float32)
+    return CodedScale(
+        codes=torch.from_numpy(codes).reshape(shape), format=quantized.scale_format, constants=constants
+    ).decode()
+
+
 def _fill(entry: Entry, index: NDArray[np.int64], codes: Bytes, code: Code) -> Tensor:
     """The matrix with the decoded weights at `index`, float32 [channels, n]; zero elsewhere."""
     shape = (entry.layout.channels, entry.layout.columns)
@@ -181,6 +197,9 @@ def _fill(entry: Entry, index: NDArray[np.int64], codes: Bytes, code: Code) -> T
 
 
 def _check_codes(entry: Entry, codes: Bytes, code: Code) -> None:
+    if code.grid in FORMATS:
+        _check_levels(entry, "code", codes, FORMATS[code.grid])
+        return
     levels = 2**code.bits
     if code.grid == "power-of-two":
         levels -= 1
@@ -189,3 +208,9 @@ def _check_codes(entry: Entry, codes: Bytes, code: Code) -> None:
     highest = int(codes.max(initial=0))
     if highest >= levels:
         raise damaged(f"{entry.name} has the code {highest}, but only {levels} levels")
+
+
+def _check_levels(entry: Entry, what: str, codes: Bytes, number_format: Format) -> None:
+    unused = ~np.isin(codes, number_format.used.numpy())
+    if unused.any():
+        raise damaged(f"{entry.name} has the {what} {codes[unused][0]}, which stands for no number")

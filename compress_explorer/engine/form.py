@@ -13,6 +13,8 @@ positions, a bitmask, or a relative index. A style, an index into "styles", is w
     grid, bits, offset, group, levels    of the codes, see `methods.code.Code`; plain floats have none. Left out:
                 offset 0, and a group that is a whole row
     scales, codebooks    "tensor" or "channel": whether there is one row of them or one for each channel
+    scale_format    of scales of 8 bits, see `methods.coded_scale`: their codes, then their float32 constants, stand
+                in the place of float32 scales
     zero_bits   width of a packed zero point
     axis, groups    of the layout, where the output channels are not the first axis
 """
@@ -36,7 +38,9 @@ from compress_explorer.methods.code import Code
 from compress_explorer.spec.errors import ModelError
 from compress_explorer.spec.recipe import Recipe
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2: number formats as grids, and scales of 8 bits. A file of version 1 is one of version 2 that has neither."""
+
 METADATA_KEY = "compress_explorer"
 
 Part = Literal["values", "positions", "scales", "zero_points", "codebook"]
@@ -139,6 +143,8 @@ class Form:
             style["group"] = code.group_size
         if code.scale is not None:
             style["scales"] = "tensor" if len(code.scale) == 1 else "channel"
+        if code.coded_scale is not None:
+            style["scale_format"] = code.coded_scale.format
         if code.zero_point is not None:
             style["zero_bits"] = zero_point_bits(code.zero_point, code.bits)
         if code.codebook is not None:
@@ -183,8 +189,9 @@ def side_parts(code: Code | None) -> dict[Part, int]:
     zero_points = 0
     if code.zero_point is not None:
         zero_points = packed_bytes(code.zero_point.numel(), zero_point_bits(code.zero_point, code.bits))
+    scales = 0 if code.scale is None else 4 * code.scale.numel()
     return {
-        "scales": 0 if code.scale is None else 4 * code.scale.numel(),
+        "scales": scales if code.coded_scale is None else code.coded_scale.bytes,
         "zero_points": zero_points,
         "codebook": 0 if code.codebook is None else 4 * code.codebook.numel(),
     }

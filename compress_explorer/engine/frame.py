@@ -9,6 +9,7 @@ from torch import Tensor
 
 from compress_explorer.engine.weights import AllWeights, Weights
 from compress_explorer.methods.code import Code
+from compress_explorer.methods.formats import FORMATS
 from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.size import SizeReport
 from compress_explorer.spec.sweep import Frame, Histogram, LayerError
@@ -135,6 +136,14 @@ def _grid(code: Code) -> Tensor | None:
     codebooks = 1 if code.codebook is None else len(code.codebook)
     if scales > 1 or codebooks > 1:
         return None
+    used = _used(code).to(code.codes.device)
+    return replace(code, codes=used[None], group_size=len(used)).decode().flatten()
+
+
+def _used(code: Code) -> Tensor:
+    """The codes in use, uint8 [levels]."""
+    if code.grid in FORMATS:
+        return FORMATS[code.grid].used
     count = 1 << code.bits
     if code.codebook is not None:
         count = code.codebook.shape[1]
@@ -142,7 +151,7 @@ def _grid(code: Code) -> Tensor | None:
         count -= 1
     elif code.zero_point is None:
         count = min(count, 1 - 2 * code.offset)  # symmetric: as many below zero as above
-    return replace(code, codes=torch.arange(count, device=code.codes.device)[None], group_size=count).decode().flatten()
+    return torch.arange(count, dtype=torch.uint8)
 
 
 def threshold(original: AllWeights, compressed: AllWeights, shown: Sequence[str]) -> float | None:

@@ -1,7 +1,8 @@
 """Frames of every slider position from the index alone, without a pass over the weights.
 
-Counts near a cut are approximate: the index resolves magnitudes to 2^-7 of their size. Zeros of magnitude pruning
-are exact (those of the global kind to one weight a layer). A position that was measured shows its exact frame instead.
+Counts near a cut are approximate: the index resolves magnitudes to 2^-7 of their size. Zeros of pruning to a sparsity
+are exact (those of one cut for all layers in total, to one weight a layer). A position that was measured shows its
+exact frame instead.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
 """The size of a compressed model in every accounting.
 
 Letters: n weights, of which k are present (not zero), density d = k / n, b bits a value (the code's width, or
-the dtype's for plain floats), i bits a gap, f fillers, S bytes of scales (float32), zero points (packed at b
-bits) and codebooks (float32). Every section is rounded up to whole bytes, as in the file; only the entropy is
-not.
+the dtype's for plain floats), i bits a gap, f fillers, S bytes of scales (float32, or 8 bits and their constants),
+zero points (packed at b bits) and codebooks (float32). Every section is rounded up to whole bytes, as in the file;
+only the entropy is not.
 
     dense       n * bytes of the dtype
     bitmask     ceil(n / 8) + ceil(k b / 8) + S

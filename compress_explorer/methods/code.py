@@ -6,12 +6,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Grid = Literal["integer", "power-of-two", "codebook"]
+from compress_explorer.methods.coded_scale import CodedScale
+from compress_explorer.methods.formats import FORMATS, WeightFormat
+
+Grid = Literal["integer", "power-of-two", "codebook"] | WeightFormat
 """What a code stands for before it is scaled.
 
 integer: code + offset, a whole number.
 power-of-two: 0 for code 0; +2^-j for code 1 + j; -2^-j for code 2^(bits-1) + j.
 codebook: an entry of the stored table.
+any other: a level of the number format of that name, see `formats.FORMATS`.
 """
 
 
@@ -27,6 +31,8 @@ class Code:
         codebook: float32 [1 or channels, levels]; only for the grid "codebook".
         scale: float32 [1 or channels, groups] with groups = ceil(n / group_size), or None for 1.
         zero_point: uint8, shaped like `scale`, or None for 0.
+        coded_scale: where the file holds the scales in 8 bits, in what form; `scale` is then what it decodes to.
+            None: as float32.
         group_size: neighbouring columns that share a scale.
     """
 
@@ -37,6 +43,7 @@ class Code:
     codebook: Tensor | None = None
     scale: Tensor | None = None
     zero_point: Tensor | None = None
+    coded_scale: CodedScale | None = None
     group_size: int
 
     def decode(self) -> Tensor:
@@ -53,6 +60,8 @@ class Code:
         if self.grid == "power-of-two":
             table = power_of_two_levels(self.bits).to(self.codes.device)
             return table.index_select(0, self.codes.flatten().int()).view_as(self.codes)
+        if self.grid != "codebook":
+            return FORMATS[self.grid].decode(self.codes)
         assert self.codebook is not None
         rows = self.codebook.expand(self.codes.shape[0], -1)
         return torch.gather(rows, 1, self.codes.long())

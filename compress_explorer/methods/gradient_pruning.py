@@ -21,7 +21,9 @@ def ranking_parameter() -> Parameter:
     )
 
 
-def keep_by_saliency(saliencies: Sequence[Tensor], kept: Sequence[Tensor], sparsity: float, ranking: str) -> list[Tensor]:
+def keep_by_saliency(
+    saliencies: Sequence[Tensor], kept: Sequence[Tensor], sparsity: float, ranking: str
+) -> list[Tensor]:
     """Masks that drop the weights of smallest saliency, exactly round(sparsity * n) of all layers or of each.
 
     Among equal saliencies at the threshold, those of earlier layers, and in a layer those that come first in

@@ -7,8 +7,8 @@ from torch import Tensor
 from compress_explorer.spec.parameter import Parameter
 
 
-def sparsity_parameter(default: float) -> Parameter:
-    """The declaration of a pruning method's sparsity."""
+def sparsity_parameter(default: float, of: str = "weights") -> Parameter:
+    """The declaration of a pruning method's sparsity: the fraction of what `of` names in the plural."""
     return Parameter(
         name="sparsity",
         label="Sparsity",
@@ -19,13 +19,13 @@ def sparsity_parameter(default: float) -> Parameter:
         soft_maximum=0.99,
         step=0.01,
         unit="%",
-        help="The fraction of weights that are zero afterwards, those pruned by earlier steps included.",
+        help=f"The fraction of {of} that are zero afterwards, those pruned by earlier steps included.",
     )
 
 
-def zeros_for(sparsity: float, weights: int) -> int:
-    """The number of zeros that a sparsity asks for: the nearest whole number, halves to the even one."""
-    return round(sparsity * weights)
+def zeros_for(sparsity: float, count: int) -> int:
+    """How many of `count` weights, blocks or channels a sparsity drops: to the nearest, halves to the even number."""
+    return round(sparsity * count)
 
 
 def pruning_scores(weight: Tensor, kept: Tensor) -> Tensor:

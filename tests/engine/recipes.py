@@ -18,9 +18,17 @@ def steps_of(method: Method) -> list[Step]:
     return [Step(method.name, ("*",), None, **values) for values in combined + ends]
 
 
-STEPS = [step for method in METHODS for step in steps_of(method)]
-PRUNERS = [method for method in METHODS if method.result == "mask"]
-QUANTIZERS = [method for method in METHODS if method.result == "code"]
+# The others take data, which most of these tests have not: test_calibrated.py goes through all of them.
+FREE = [method for method in METHODS if method.needs == "nothing"]
+CALIBRATED = [method for method in METHODS if method.needs != "nothing"]
+STEPS = [step for method in FREE for step in steps_of(method)]
+# Those whose sparsity is a fraction of the weights, not of blocks or channels.
+PRUNERS = [
+    method
+    for method in FREE
+    if method.family == "Pruning" and any(parameter.name == "sparsity" for parameter in method.parameters)
+]
+QUANTIZERS = [method for method in FREE if method.result == "code"]
 QUANTIZER_STEPS = [step for method in QUANTIZERS for step in steps_of(method)]
 
 

@@ -8,8 +8,19 @@ from torch import Tensor
 from compress_explorer.engine.matrix import Layout
 from compress_explorer.engine.stored import StoredTensor
 from compress_explorer.methods.code import Code
+from compress_explorer.methods.coded_scale import SCALE_FORMATS, CodedScale, ScaleFormat, constants_of
+from compress_explorer.methods.formats import FORMATS, WeightFormat
 
-GRIDS = ("float", "integer", "affine", "power-of-two", "codebook", "signs")
+FORMAT_GRIDS: dict[str, tuple[WeightFormat, ScaleFormat | None]] = {
+    "nf4": ("nf4", None),
+    "fp8": ("fp8-e5m2", None),
+    "mx": ("fp6-e3m2", "e8m0"),
+    "nvfp4": ("fp4-e2m1", "e4m3"),
+    "double": ("nf4", "double"),
+}
+"""Number formats, and how their scales are stored."""
+
+GRIDS = ("float", "integer", "affine", "power-of-two", "codebook", "signs", *FORMAT_GRIDS)
 
 
 def plain(name: str, values: Tensor) -> StoredTensor:
@@ -28,9 +39,11 @@ def stored(
 
 
 def random_code(grid: str, bits: int, channels: int, columns: int, group_size: int, seed: int) -> Code | None:
-    """Random codes with random scales, every code possible; None for "float"."""
+    """Random codes with random scales, every code possible; None for "float". A format has its own bits."""
     if grid == "float":
         return None
+    if grid in FORMAT_GRIDS:
+        return random_format_code(*FORMAT_GRIDS[grid], channels, columns, group_size, seed)
     generator = torch.Generator().manual_seed(seed)
     groups = math.ceil(columns / group_size)
     highest = {"power-of-two": 2**bits - 2, "integer": max(2**bits - 2, 1), "signs": 1}.get(grid, 2**bits - 1)
@@ -49,6 +62,34 @@ def random_code(grid: str, bits: int, channels: int, columns: int, group_size: i
         return Code(codes=codes, bits=bits, grid="power-of-two", scale=scale, group_size=group_size)
     offset = -(2 ** (bits - 1) - 1) if bits > 1 else -1
     return Code(codes=codes, bits=bits, grid="integer", offset=offset, scale=scale, group_size=group_size)
+
+
+def random_format_code(
+    grid: WeightFormat, scale_format: ScaleFormat | None, channels: int, columns: int, group_size: int, seed: int
+) -> Code:
+    """Random codes of a number format, with random scales of about 1."""
+    generator = torch.Generator().manual_seed(seed)
+    groups = math.ceil(columns / group_size)
+
+    def draw(codes: Tensor, *shape: int) -> Tensor:
+        return codes[torch.randint(0, len(codes), shape, generator=generator)]
+
+    scale, coded = torch.rand(channels, groups, generator=generator) + 0.01, None
+    if scale_format is not None:
+        near_one = {"e8m0": (0.25, 4.0), "e4m3": (0.25, 4.0), "double": (-1.0, 1.0)}[scale_format]
+        levels = SCALE_FORMATS[scale_format].levels
+        codes = ((levels >= near_one[0]) & (levels <= near_one[1])).nonzero().flatten().to(torch.uint8)
+        constants = torch.rand(constants_of(scale_format, scale.numel()), generator=generator) + 0.01
+        coded = CodedScale(codes=draw(codes, channels, groups), format=scale_format, constants=constants)
+        scale = coded.decode()
+    return Code(
+        codes=draw(FORMATS[grid].used, channels, columns),
+        bits=FORMATS[grid].bits,
+        grid=grid,
+        scale=scale,
+        coded_scale=coded,
+        group_size=group_size,
+    )
 
 
 def example(

@@ -30,6 +30,10 @@ GOOD = to_bytes(
         example("power-of-two", 4, 1.0, layout=Layout((5, 5)), group_size=5, name="power"),
         example("signs", 1, 0.05, layout=Layout((20, 30)), name="signs"),
         example("float", 32, 0.1, layout=Layout((10, 40)), name="float"),
+        example("nf4", 4, None, layout=Layout((4, 6)), group_size=3, name="nf4"),
+        example("mx", 6, None, layout=Layout((4, 6)), group_size=3, name="mx"),
+        example("nvfp4", 4, 0.1, layout=Layout((10, 40)), group_size=16, name="nv"),
+        example("double", 4, None, layout=Layout((4, 200)), group_size=3, name="double"),
         plain("bias", torch.ones(10)),
     ],
     Recipe([Step("magnitude", sparsity=0.5)]),
@@ -78,9 +82,23 @@ def array(name: str, value: Tensor | None) -> Callable[[dict[str, Any], dict[str
     return change
 
 
+def last_bytes(name: str, count: int, value: int) -> Callable[[dict[str, Any], dict[str, Tensor]], None]:
+    """A change of the byte that stands `count` before an array's end."""
+
+    def change(_: dict[str, Any], arrays: dict[str, Tensor]) -> None:
+        arrays[name][-count] = value
+
+    return change
+
+
 def test_the_unchanged_file_loads():
     state = from_bytes(rebuilt(lambda *_: None)).state
-    assert state.keys() == {"int", "affine", "book", "power", "signs", "float", "bias", "tied"}
+    assert state.keys() == {"int", "affine", "book", "power", "signs", "float", "bias", "tied"} | {
+        "nf4",
+        "mx",
+        "nv",
+        "double",
+    }
     header = json.loads(GOOD[8:HEADER_END])
     entries = json.loads(header["__metadata__"][METADATA_KEY])["tensors"]
     assert entries["book"][2:] == ["mask"]
@@ -94,7 +112,10 @@ BYTES = torch.zeros(3, dtype=torch.uint8)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put("version", value=2), "version 2; this package reads version 1. Update"),
+        (put("version", value=3), "version 3; this package reads versions 1 to 2. Update"),
+        (put("version", value=0), "version 0"),
+        (put("version", value=True), "version True"),
+        (put("version", value=2.0), "version 2.0"),
         (put("version", value=None), "version None"),
         (put("tensors", value=[]), "list of tensors"),
         (put("styles", value={}), "list of styles"),
@@ -147,7 +168,7 @@ BYTES = torch.zeros(3, dtype=torch.uint8)
         (style("int", "scales", "tensor"), "bytes too many"),
         (style("affine", "zero_bits", 9), "zero_bits '9'"),
         (style("affine", "zero_bits", 8), "needs more bytes"),
-        (style("affine", "scales", None), "zero points without scales"),
+        (style("affine", "scales", None), "zero points or a scale format without scales"),
         (style("book", "axis", 2), "axis '2'"),
         (style("book", "groups", 5), "with 5 groups"),
         (style("book", "groups", 0), "groups '0'"),
@@ -156,6 +177,28 @@ BYTES = torch.zeros(3, dtype=torch.uint8)
         (style("book", "levels", 9), "book needs more bytes"),
         (style("book", "codebooks", None), "lacks a codebook"),
         (style("power", "bits", 1), "bits '1'"),
+        (style("nf4", "grid", "nf5"), "grid 'nf5', not one of integer,"),
+        (style("nf4", "grid", "e8m0"), "grid 'e8m0'"),
+        (style("nf4", "grid", "fp6-e2m3"), "bits '4'"),
+        (style("nf4", "bits", 3), "bits '3'"),
+        (style("nf4", "codebooks", "tensor"), "one that its grid does not use"),
+        (style("nf4", "grid", "fp4"), "the code 8, which stands for no number"),
+        (style("nf4", "scale_format", "e8m0"), "bytes too many"),
+        (style("nf4", "scale_format", "double"), "bytes too many"),
+        (style("mx", "scale_format", "e5m3"), "scale format 'e5m3', not one of e8m0, e4m3, double"),
+        (style("mx", "scale_format", ["e8m0"]), "scale format"),
+        (style("mx", "scale_format", {}), "scale format"),
+        (style("mx", "scale_format", None), "needs more bytes"),
+        (style("mx", "scale_format", "e4m3"), "mx has the scale 127, which stands for no number"),
+        (style("mx", "scales", None), "scale format without scales"),
+        (style("mx", "scales", "tensor"), "bytes too many"),
+        (style("nv", "scale_format", "e8m0"), "bytes too many"),
+        (style("double", "scale_format", "e8m0"), "double has the scale 255, which stands for no number"),
+        (style("double", "group", 1), "needs more bytes"),
+        (last_bytes("mx", 8, 255), "mx has the scale 255, which stands for no number"),
+        (last_bytes("nv", 5, 127), "nv has the scale 127, which stands for no number"),
+        (last_bytes("nv", 5, 128), "nv has the scale 128, which stands for no number"),
+        (array("mx", torch.full((18 + 8,), 0b10000010, dtype=torch.uint8)), "the code 32, which stands for no number"),
         (array("int", None), "int is missing"),
         (array("int", BYTES), "int needs more bytes than the 3"),
         (array("int", torch.zeros(3)), "int is torch.float32"),
@@ -186,6 +229,25 @@ def test_a_code_beyond_the_codebook():
 
     with pytest.raises(FileFormatError, match="book has the code 7, but only 7 levels"):
         from_bytes(rebuilt(change))
+
+
+def test_a_file_of_version_1_loads():
+    """It is one of version 2 without number formats and scale formats."""
+    old = safetensors.torch.load(GOOD)
+
+    def change(content: dict[str, Any], _: dict[str, Tensor]) -> None:
+        content["version"] = 1
+
+    state = from_bytes(rebuilt(change)).state
+    assert torch.equal(state["bias"], old["bias"])
+    assert torch.equal(state["int"], from_bytes(GOOD).state["int"])
+
+
+def test_constants_that_are_no_numbers_harm_nothing_else():
+    """Scales of any kind may be NaN or infinite, as float32 scales may: the weights then are."""
+    state = from_bytes(rebuilt(last_bytes("nv", 1, 0x7F))).state
+    assert torch.equal(state["int"], from_bytes(GOOD).state["int"])
+    assert state["nv"].shape == (10, 40)
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "[]", "3", "{}", "[" * 100_000, '{"version": ' + "9" * 5000 + "}"])

@@ -117,6 +117,20 @@ def test_levels_are_the_whole_grid():
     )
 
 
+def test_levels_of_number_formats_are_all_of_their_numbers():
+    weight = MODEL.get_parameter("0.weight").data
+    amax = float(weight.abs().max())
+    shown = frame(Step("fp8"), layer="0.weight").histogram.levels
+    numbers_of = torch.arange(256).to(torch.uint8).view(torch.float8_e4m3fn).float()
+    expected = numbers_of[numbers_of.isfinite()].unique()  # -0 and 0 are one
+    assert shown == pytest.approx((expected * (amax / 448)).tolist(), rel=1e-6)
+    magnitudes = sorted(a + b for a in (0, 8, 4, 1) for b in (0, 2))
+    expected_apot = [-m / 10 for m in magnitudes[:0:-1]] + [m / 10 for m in magnitudes]
+    shown = frame(Step("apot"), layer="0.weight").histogram.levels
+    assert shown == pytest.approx([level * amax for level in expected_apot], rel=1e-6)
+    assert frame(Step("mx"), layer="0.weight").histogram.levels == ()
+
+
 def test_levels_of_several_layers_are_all_shown_unless_there_are_too_many():
     assert len(frame(Step("integer", bits=3)).histogram.levels) == 13  # 7 of each, one zero
     assert frame(Step("integer", bits=8)).histogram.levels == ()

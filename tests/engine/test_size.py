@@ -16,8 +16,9 @@ from compress_explorer.engine.matrix import Layout
 from compress_explorer.engine.positions import best_width, decode_gaps, encode_gaps, run_lengths
 from compress_explorer.engine.size import index_bits, main_format, size_report, tensor_size
 from compress_explorer.engine.stored import StoredTensor
+from compress_explorer.methods.catalogue import complete, method
 from compress_explorer.methods.code import Code
-from compress_explorer.spec.recipe import Recipe
+from compress_explorer.spec.recipe import Recipe, Step
 from compress_explorer.spec.size import ACCOUNTINGS, PARTS
 from tests.engine.stored_examples import GRIDS, example, plain, stored
 
@@ -88,6 +89,54 @@ def test_quantized_with_scales_and_zero_points_by_hand():
     assert size.zeros == 3 - 1  # code 4 occurs at 4 and 12, and 20 is the first beyond the end
     assert size.bytes("dense") == size.baseline == 80
     assert size.position_format == "none"
+
+
+@pytest.mark.parametrize(
+    ("step", "scales", "values"),
+    [
+        # 4 rows of 100 weights; blocks of 64 leave 2 scales a row, of 32 leave 4, of 16 leave 7.
+        (Step("nf4"), 8 * 4, 200),
+        (Step("nf4", scales="double"), 8 * 1 + 4 + 4, 200),  # a byte each, one mean, one factor for up to 256
+        (Step("nf4", scales="double", block_size=1), 400 + 4 + 2 * 4, 200),
+        (Step("mx"), 16 * 1, 200),
+        (Step("mx", format="mxfp6-e2m3"), 16 * 1, 300),
+        (Step("mx", format="mxfp8-e5m2"), 16 * 1, 400),
+        (Step("nvfp4"), 28 * 1 + 4, 200),
+        (Step("fp8"), 4, 400),
+        (Step("fp8", granularity="channel"), 4 * 4, 400),
+        (Step("apot", bits=5), 4, 250),
+    ],
+)
+def test_number_formats_by_hand(step: Step, scales: int, values: int):
+    weight = torch.randn(4, 100, generator=torch.Generator().manual_seed(0))
+    step = complete(step)
+    code = method(step.method).apply(weight, torch.ones_like(weight, dtype=torch.bool), **dict(step.values))
+    size = tensor_size(stored("w", Layout((4, 100)), None, code, torch.float32, weight))
+    parts = dict(size.parts)
+    assert (parts["scales"], parts["zero_points"], parts["codebook"]) == (scales, 0, 0)
+    assert size.bytes("packed") <= values + scales  # less only where zeros are left out
+    assert parts["values"] + parts["positions"] <= values
+    if parts["positions"] == 0:
+        assert parts["values"] == values
+
+
+@pytest.mark.parametrize(
+    ("step", "bits"),
+    [
+        (Step("nf4"), 4.5),
+        (Step("nf4", scales="double"), 4 + 8 / 64 + 32 / (64 * 256)),  # QLoRA: 0.127 bits
+        (Step("mx"), 4.25),
+        (Step("mx", format="mxfp6-e3m2"), 6.25),
+        (Step("nvfp4"), 4.5),
+    ],
+)
+def test_published_bits_a_weight(step: Step, bits: float):
+    weight = torch.randn(64, 4096, generator=torch.Generator().manual_seed(0))
+    step = complete(step)
+    code = method(step.method).apply(weight, torch.ones_like(weight, dtype=torch.bool), **dict(step.values))
+    size = tensor_size(stored("w", Layout((64, 4096)), None, code, torch.float32, weight))
+    assert dict(size.parts)["values"] == code.bits * weight.numel() / 8
+    assert size.bytes("packed") * 8 / weight.numel() == pytest.approx(bits, abs=2e-4)  # 4 bytes for the tensor
 
 
 def test_deep_compressions_worked_example():

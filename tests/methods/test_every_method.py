@@ -11,6 +11,8 @@ from torch import Tensor
 
 from compress_explorer.methods.catalogue import METHODS
 from compress_explorer.methods.code import Code
+from compress_explorer.methods.coded_scale import SCALE_FORMATS, constants_of
+from compress_explorer.methods.formats import FORMATS
 from compress_explorer.methods.values import Values
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter, Value
@@ -108,10 +110,19 @@ def test_a_code_is_well_formed_and_finite(name, method):
             decoded = code.decode()
             assert (code.codes.dtype, code.codes.shape) == (torch.uint8, weight.shape)
             assert (decoded.dtype, decoded.shape) == (torch.float32, weight.shape)
-            assert code.bits == values["bits"]
-            assert int(code.codes.max()) < 2**code.bits
+            assert 1 <= code.bits <= 8
+            assert code.bits == values.get("bits", code.bits)
+            assert torch.isin(code.codes, codes_in_use(code)).all()
             assert torch.isfinite(decoded).all()
             assert tables_fit(code)
+
+
+def codes_in_use(code: Code) -> Tensor:
+    """The codes that have a level, uint8 [levels]."""
+    if code.grid in FORMATS:
+        return FORMATS[code.grid].used
+    levels = 2**code.bits - (code.grid == "power-of-two")
+    return torch.arange(levels if code.codebook is None else code.codebook.shape[1], dtype=torch.uint8)
 
 
 def tables_fit(code: Code) -> bool:
@@ -120,11 +131,33 @@ def tables_fit(code: Code) -> bool:
     groups = -(-columns // code.group_size)
     per_group = [table for table in (code.scale, code.zero_point) if table is not None]
     shapes_fit = all(table.shape in {(1, groups), (channels, groups)} for table in per_group)
-    book_fits = code.codebook is None or code.codebook.shape in {(1, 2**code.bits), (channels, 2**code.bits)}
     types_fit = (code.scale is None or code.scale.dtype == torch.float32) and (
         code.zero_point is None or code.zero_point.dtype == torch.uint8
     )
-    return shapes_fit and book_fits and types_fit and (code.grid == "codebook") == (code.codebook is not None)
+    return shapes_fit and types_fit and codebook_fits(code) and coded_scale_fits(code)
+
+
+def codebook_fits(code: Code) -> bool:
+    """Whether there is a codebook exactly where the grid asks for one, for all channels or each."""
+    if code.codebook is None:
+        return code.grid != "codebook"
+    rows, levels = code.codebook.shape
+    right_type = code.codebook.dtype == torch.float32
+    return code.grid == "codebook" and rows in {1, len(code.codes)} and levels <= 2**code.bits and right_type
+
+
+def coded_scale_fits(code: Code) -> bool:
+    """Whether the scales are those that their 8-bit form stands for, where there is one."""
+    coded = code.coded_scale
+    if coded is None:
+        return True
+    return (
+        code.scale is not None
+        and torch.equal(coded.decode(), code.scale)
+        and (coded.codes.dtype, coded.constants.dtype) == (torch.uint8, torch.float32)
+        and coded.constants.shape == (constants_of(coded.format, coded.codes.numel()),)
+        and bool(torch.isin(coded.codes, SCALE_FORMATS[coded.format].used).all())
+    )
 
 
 @by_name(QUANTIZERS)
@@ -133,7 +166,8 @@ def test_no_more_distinct_values_share_a_scale_than_codes_exist(method, weight, 
     values = data.draw(st.sampled_from(settings_of(method)))
     code = run(method, weight, all_kept(weight), values)
     decoded = code.decode()
-    rows = [decoded] if values["granularity"] == "tensor" else list(decoded)
+    shared = all(table is None or len(table) == 1 for table in (code.scale, code.codebook))
+    rows = [decoded] if shared else list(decoded)
     groups = [group for row in rows for group in row.split(code.group_size, dim=-1)]
     assert all(group.unique().numel() <= 2**code.bits for group in groups)
 

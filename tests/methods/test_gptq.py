@@ -205,7 +205,9 @@ def test_adaround_moves_no_weight_further_than_to_its_neighbouring_levels():
 def test_more_iterations_lower_the_error():
     weight, statistics = normal(16, 64), statistics_of(inputs_like(64, vectors=200))
     errors = [
-        output_error(weight, adaround.apply(weight, all_kept(weight), statistics, iterations=count).decode(), statistics)
+        output_error(
+            weight, adaround.apply(weight, all_kept(weight), statistics, iterations=count).decode(), statistics
+        )
         for count in (10, 100, 1000)
     ]
     assert errors == sorted(errors, reverse=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from compress_explorer.methods import binary, integer, magnitude, magnitude_global, power_of_two
+from compress_explorer.methods import apot, binary, fp8, integer, magnitude, magnitude_global, power_of_two
 from compress_explorer.methods.catalogue import METHODS
 from compress_explorer.methods.scalar_map import ScalarMap, nearest_level_map
 from compress_explorer.methods.weight_index import WeightIndex
@@ -22,6 +22,8 @@ TENSOR_SETTINGS: list[tuple[Method, dict[str, Any]]] = [
     *[(integer.METHOD, {"bits": bits, "scheme": s}) for bits in range(1, 9) for s in ("symmetric", "affine")],
     *[(power_of_two.METHOD, {"bits": bits}) for bits in range(2, 9)],
     (binary.METHOD, {"bits": 1, "granularity": "tensor"}),
+    *[(apot.METHOD, {"bits": bits}) for bits in range(3, 8)],
+    *[(fp8.METHOD, {"exponent_bits": bits}) for bits in (3, 4, 5)],
 ]
 quantizers = pytest.mark.parametrize(
     ("method", "values"),
@@ -41,11 +43,12 @@ def preview_of(method: Method, weight: Tensor, values: dict[str, Any]) -> tuple[
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_levels_are_those_of_the_method(name, method, values):
     weight = WEIGHTS[name]
-    decoded = method.apply(weight, all_kept(weight), **values).decode().unique().double().numpy()
+    code = method.apply(weight, all_kept(weight), **values)
+    decoded = code.decode().unique().double().numpy()
     _, entry = preview_of(method, weight, values)
     assert len(entry.levels) == len(entry.cuts) + 1
     assert (np.diff(entry.levels) >= 0).all()
-    assert entry.bits == values["bits"]
+    assert entry.bits == code.bits
     # The last bit of a mean depends on the order of summation.
     distance = np.abs(decoded[:, None] - entry.levels).min(axis=1)
     assert (distance <= 1e-6 * np.abs(decoded)).all()
@@ -76,7 +79,7 @@ def test_counts_of_levels_are_off_by_the_weights_near_a_cut_at_most(method, valu
     near = (np.abs(flat[:, None] - entry.cuts) <= WIDTH * np.abs(entry.cuts)).sum(axis=0)
     assert (np.abs(counts - actual) <= np.append(near, 0) + np.append(0, near) + 1e-6).all()
     assert counts.sum() == pytest.approx(weight.numel())
-    if method is not integer.METHOD:  # its cuts fall inside bins, those of the others between them
+    if method in (power_of_two.METHOD, binary.METHOD):  # cuts of the others fall inside bins, theirs between them
         np.testing.assert_array_equal(counts, actual)
 
 
@@ -171,17 +174,33 @@ def within_a_bin(entry: ScalarMap, dropped: Tensor) -> bool:
 # Where the map is not one of values alone.
 
 
+WITHOUT_PREVIEW = {
+    "random",
+    "n-m",
+    "block",
+    "filter-norm",
+    "fpgm",
+    "random-literal",
+    "diagonal-literal",
+    "nf4",
+    "fp4",
+    "mx",
+    "nvfp4",
+    *(method.name for method in METHODS if method.needs != "nothing"),
+}
+
+
 def test_methods_that_look_at_more_than_the_value_have_no_preview():
     index = WeightIndex.build(LAYERS[0])
-    assert {method.name for method in METHODS if method.preview is None} == {
-        "random",
-        *("taylor", "fisher", "wanda", "sparsegpt", "gptq", "adaround"),  # they look at what layers are fed, too
-    }
+    assert {method.name for method in METHODS if method.preview is None} == WITHOUT_PREVIEW
     for granularity in ("channel", "group"):
         assert integer.preview([index], granularity=granularity) is None
     assert power_of_two.preview([index], granularity="channel") is None
     assert binary.preview([index], granularity="channel") is None
     assert binary.preview([index], granularity="tensor", bits=2) is None
+    assert fp8.preview([index], granularity="channel") is None
+    assert apot.preview([index], granularity="channel") is None
+    assert apot.preview([index], clipping="least-squares") is None
 
 
 def test_nearest_level_map_cuts_halfway():
@@ -197,8 +216,10 @@ def test_nearest_level_map_cuts_halfway():
         (integer.METHOD, {"scheme": "affine"}, 5),
         (power_of_two.METHOD, {}, 4),
         (binary.METHOD, {"granularity": "tensor"}, 8),
+        (apot.METHOD, {}, 4),
+        (fp8.METHOD, {}, 4),
     ],
-    ids=["symmetric", "affine", "power-of-two", "binary"],
+    ids=["symmetric", "affine", "power-of-two", "binary", "apot", "fp8"],
 )
 def test_table_bytes_are_those_of_the_code(method, values, table_bytes):
     weight = LAYERS[0]

@@ -30,7 +30,8 @@ def small_data(model: nn.Module, count: int = 600) -> tuple[torch.Tensor, torch.
 @pytest.fixture
 def explorer() -> Iterator[Explorer]:
     model = small_model()
-    opened = ce.explore(model, test=small_data(model), validation=small_data(model, 300))
+    test, validation, train = (small_data(model, count) for count in (600, 300, 200))
+    opened = ce.explore(model, test=test, validation=validation, train=train)
     yield opened
     opened.close()
 
@@ -39,7 +40,7 @@ def expected(explorer: Explorer) -> tuple[int, float]:
     """Size and accuracy of the explorer's state, from the engine's own public calls."""
     model = small_model()
     inputs, labels = small_data(model, 600 if explorer.state.split == "test" else 300)
-    compressed = ce.compress(model, explorer.state.recipe)
+    compressed = ce.compress(model, explorer.state.recipe, explorer._open_engine().task)
     with torch.no_grad():
         right = int((compressed.model(inputs).argmax(dim=1) == labels).sum())
     return compressed.size().file, right / len(labels)
