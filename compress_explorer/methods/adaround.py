@@ -162,7 +162,7 @@ METHOD = Method(
             minimum=1,
             maximum=100_000,
             soft_minimum=100,
-            soft_maximum=5000,
+            soft_maximum=2000,
             step=100,
             help="Steps of the optimizer that learns the rounding.",
         ),

@@ -1,6 +1,7 @@
 """Methods that look at the train split, end to end: what they make of models, and what they leave alone."""
 
 import functools
+import time
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,8 @@ from compress_explorer.engine.compress import CompressedModel, compress
 from compress_explorer.engine.context import Context
 from compress_explorer.engine.evaluate import evaluate
 from compress_explorer.engine.file import load, load_into
+from compress_explorer.engine.live import LiveEngine, Update
+from compress_explorer.engine.setting import Setting
 from compress_explorer.engine.steps import apply_step
 from compress_explorer.engine.task import Split, Task
 from compress_explorer.engine.workpiece import open_model
@@ -196,6 +199,22 @@ def test_the_frame_of_the_explorer_is_that_of_the_compressed_model(name):
     assert frame.histogram is not None
     zeros = sum(int((tensor == 0).sum()) for tensor in weights_of(compressed(name)).values())
     assert frame.histogram.zeros_after == zeros
+
+
+def test_news_of_the_rest_of_the_curve_leave_the_settings_own_accuracy_exact():
+    news: list[Update] = []
+    engine = LiveEngine(net(), TASK, news.append)
+    try:
+        engine.request(Setting(Recipe(step("gptq", bits=3)), 0, "bits", WHOLE_MODEL, "test"))
+        engine.wait(60)
+        answered = len(news)
+        while not any(update.kind == "status" and update.sweep is not None for update in news[answered:]):
+            time.sleep(0.01)  # until the whole curve is known
+    finally:
+        engine.close()
+        engine.join()
+    assert any("GPTQ: layer" in update.text for update in news[answered:])
+    assert {update.state for update in news[answered:]} == {"exact"}
 
 
 # On trained networks.
