@@ -138,8 +138,10 @@ def zero_codes(code: Code) -> Tensor | None:
     if code.grid != "integer":
         levels = FORMATS[code.grid].levels
         return (levels == 0).to(torch.uint8).argmax()[None, None].to(torch.uint8) if code.zero_point is None else None
-    level = torch.zeros(1, 1, dtype=torch.int64) if code.zero_point is None else code.zero_point.to(torch.int64)
-    codes = level - code.offset
+    level = torch.zeros(1, 1) if code.zero_point is None else code.zero_point
+    codes = level.to(torch.int64) - code.offset
+    if bool((level != level.to(torch.int64)).any()):
+        return None
     if bool(((codes < 0) | (codes >= 2**code.bits)).any()):
         return None
     return codes.to(torch.uint8)

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from compress_explorer.engine.form import FORMAT_VERSION, METADATA_KEY
+from compress_explorer.engine.form import FLOAT_ZERO_BITS, FORMAT_VERSION, METADATA_KEY
 from compress_explorer.engine.matrix import Layout
 from compress_explorer.methods.code import Grid
 from compress_explorer.methods.coded_scale import SCALE_FORMATS, ScaleFormat
@@ -58,7 +58,7 @@ class Quantized:
         group: columns that share a scale, or None for all.
         scales: None; "tensor": one row of scales; "channel": one for each channel.
         scale_format: of scales of 8 bits; None: float32.
-        zero_bits: width of a stored zero point, or None.
+        zero_bits: width of a stored zero point, 32 for floats, or None.
         codebooks: like `scales`.
         levels: of a codebook; 0 without.
     """
@@ -253,7 +253,7 @@ def _quantized(name: str, style: Mapping[str, Any]) -> Quantized:
         group=None if group is None else _whole(name, group, "group", 1, 2**62),
         scales=scales,
         scale_format=cast(ScaleFormat | None, scale_format),
-        zero_bits=None if zero_bits is None else _whole(name, zero_bits, "zero_bits", 1, 8),
+        zero_bits=_zero_bits(name, zero_bits),
         codebooks=codebooks,
         levels=0 if codebooks is None else _whole(name, style.get("levels"), "levels", 1, 256),
     )
@@ -264,6 +264,12 @@ def _widths(grid: str) -> tuple[int, int]:
     if grid in WEIGHT_FORMATS:
         return WEIGHT_FORMATS[grid].bits, WEIGHT_FORMATS[grid].bits
     return 2 if grid == "power-of-two" else 1, 8
+
+
+def _zero_bits(name: str, bits: object) -> int | None:
+    if bits is None or (type(bits) is int and bits == FLOAT_ZERO_BITS):
+        return bits
+    return _whole(name, bits, "zero_bits", 1, 8)
 
 
 def _rows(name: str, style: Mapping[str, Any], key: str) -> str | None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from compress_explorer.engine.contents import bit_patterns, zero_codes
 from compress_explorer.engine.file_header import Entry, Quantized, damaged
-from compress_explorer.engine.form import Form, zero_point_bits
+from compress_explorer.engine.form import FLOAT_ZERO_BITS, Form, zero_point_bits
 from compress_explorer.engine.packing import pack, packed_bytes, unpack
 from compress_explorer.engine.positions import decode_gaps, encode_gaps, run_lengths
 from compress_explorer.methods.code import Code
@@ -53,11 +53,16 @@ def _side(code: Code) -> list[Bytes]:
     elif code.scale is not None:
         parts.append(_float32(code.scale))
     if code.zero_point is not None:
-        zero_points = code.zero_point.cpu().numpy().reshape(-1)
-        parts.append(pack(zero_points, zero_point_bits(code.zero_point, code.bits)))
+        parts.append(_zero_points(code.zero_point, code.bits))
     if code.codebook is not None:
         parts.append(_float32(code.codebook))
     return parts
+
+
+def _zero_points(zero_point: Tensor, bits: int) -> Bytes:
+    if zero_point.is_floating_point():
+        return _float32(zero_point)
+    return pack(zero_point.cpu().numpy().reshape(-1), zero_point_bits(zero_point, bits))
 
 
 def _float32(tensor: Tensor) -> Bytes:
@@ -159,7 +164,7 @@ def _read_tables(entry: Entry, quantized: Quantized, reader: _Reader) -> Code:
         shape = (1 if quantized.scales == "tensor" else channels, -(-columns // group))
         scale = _read_scales(entry, quantized, reader, shape)
         if quantized.zero_bits is not None:
-            zero_point = torch.from_numpy(reader.packed(scale.numel(), quantized.zero_bits)).reshape(shape)
+            zero_point = _read_zero_points(reader, scale.numel(), quantized.zero_bits).reshape(shape)
     if quantized.codebooks is not None:
         rows = 1 if quantized.codebooks == "tensor" else channels
         codebook = reader.floats(rows * quantized.levels, torch.float32).reshape(rows, quantized.levels)
@@ -185,6 +190,12 @@ def _read_scales(entry: Entry, quantized: Quantized, reader: _Reader, shape: tup
     return CodedScale(
         codes=torch.from_numpy(codes).reshape(shape), format=quantized.scale_format, constants=constants
     ).decode()
+
+
+def _read_zero_points(reader: _Reader, count: int, bits: int) -> Tensor:
+    if bits == FLOAT_ZERO_BITS:
+        return reader.floats(count, torch.float32)
+    return torch.from_numpy(reader.packed(count, bits))
 
 
 def _fill(entry: Entry, index: NDArray[np.int64], codes: Bytes, code: Code) -> Tensor:

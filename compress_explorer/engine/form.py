@@ -15,7 +15,7 @@ positions, a bitmask, or a relative index. A style, an index into "styles", is w
     scales, codebooks    "tensor" or "channel": whether there is one row of them or one for each channel
     scale_format    of scales of 8 bits, see `methods.coded_scale`: their codes, then their float32 constants, stand
                 in the place of float32 scales
-    zero_bits   width of a packed zero point
+    zero_bits   width of a packed zero point; 32 for floats
     axis, groups    of the layout, where the output channels are not the first axis
 """
 
@@ -42,6 +42,8 @@ FORMAT_VERSION = 2
 """2: number formats as grids, and scales of 8 bits. A file of version 1 is one of version 2 that has neither."""
 
 METADATA_KEY = "compress_explorer"
+FLOAT_ZERO_BITS = 32
+"""The width of a zero point that is a float32, not a packed whole number."""
 
 Part = Literal["values", "positions", "scales", "zero_points", "codebook"]
 """See `spec.size.PARTS`."""
@@ -198,7 +200,9 @@ def side_parts(code: Code | None) -> dict[Part, int]:
 
 
 def zero_point_bits(zero_point: Tensor, bits: int) -> int:
-    """Bits of a stored zero point: as many as a code where all fit, else 8."""
+    """Bits of a stored zero point: 32 for floats; of whole numbers as many as a code where all fit, else 8."""
+    if zero_point.is_floating_point():
+        return FLOAT_ZERO_BITS
     return bits if int(zero_point.max()) < 2**bits else 8
 
 

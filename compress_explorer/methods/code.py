@@ -30,7 +30,7 @@ class Code:
         offset: what is added to an integer code, e.g. -7 for symmetric 4 bits (codes 0..14).
         codebook: float32 [1 or channels, levels]; only for the grid "codebook".
         scale: float32 [1 or channels, groups] with groups = ceil(n / group_size), or None for 1.
-        zero_point: uint8, shaped like `scale`, or None for 0.
+        zero_point: uint8, or float32 where it need not be a level; shaped like `scale`, or None for 0.
         coded_scale: where the file holds the scales in 8 bits, in what form; `scale` is then what it decodes to.
             None: as float32.
         group_size: neighbouring columns that share a scale.

@@ -1,22 +1,22 @@
 """Uniform quantization to whole numbers, symmetric or affine."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from compress_explorer.methods.code import Code
-from compress_explorer.methods.granularity import (
-    columns_per_scale,
-    from_blocks,
-    granularity_parameter,
-    to_blocks,
+from compress_explorer.methods.granularity import columns_per_scale, granularity_parameter, to_blocks
+from compress_explorer.methods.scalar_map import ScalarMap
+from compress_explorer.methods.uniform import (
+    bits_parameter,
+    group_size_parameter,
+    round_to_grid,
+    scheme_parameter,
+    uniform_grid,
+    uniform_map,
 )
-from compress_explorer.methods.scalar_map import ScalarMap, nearest_level_map
 from compress_explorer.methods.weight_index import WeightIndex
 from compress_explorer.spec.method import Method
-from compress_explorer.spec.parameter import Parameter
 
 
 def apply(
@@ -53,49 +53,8 @@ def apply(
     """
     columns = columns_per_scale(weight, granularity, group_size)
     blocks = to_blocks(weight, granularity, columns)
-    low, high = blocks.amin(dim=2), blocks.amax(dim=2)
-    grid = _grid(low, high, bits, scheme)
-    numbers = (blocks / grid.scale[:, :, None]).round_()
-    if grid.zero_point is not None:
-        numbers += grid.zero_point[:, :, None]
-    codes = numbers.clamp_(grid.lowest, grid.highest).sub_(grid.lowest).to(torch.uint8)
-    return Code(
-        codes=from_blocks(codes, weight.shape),
-        bits=bits,
-        grid="integer",
-        offset=grid.lowest,
-        scale=grid.scale,
-        zero_point=None if grid.zero_point is None else grid.zero_point.to(torch.uint8),
-        group_size=columns,
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _Grid:
-    """weight = scale * (number - zero_point) for whole numbers from lowest to highest."""
-
-    scale: Tensor
-    zero_point: Tensor | None
-    lowest: int
-    highest: int
-
-
-def _grid(low: Tensor, high: Tensor, bits: int, scheme: str) -> _Grid:
-    """The grid for weights from `low` to `high`, float32 of any shape, which scale and zero point share."""
-    if scheme == "symmetric":
-        highest = 2 ** (bits - 1) - 1
-        largest = torch.maximum(-low, high).double()
-        return _Grid(_usable(largest / max(highest, 1)), None, min(-highest, -1), highest)
-    highest = 2**bits - 1
-    low, high = low.clamp(max=0), high.clamp(min=0)
-    scale = _usable((high.double() - low.double()) / highest)
-    return _Grid(scale, (-low / scale).round().clamp(0, highest), 0, highest)
-
-
-def _usable(scale: Tensor) -> Tensor:
-    """The scale as float32, never zero: 1 for a group of zeros, else at least the smallest normal number."""
-    floor = torch.finfo(torch.float32).smallest_normal
-    return torch.where(scale > 0, scale.clamp(min=floor), 1.0).float()
+    grid = uniform_grid(blocks.amin(dim=2), blocks.amax(dim=2), bits, scheme)
+    return round_to_grid(blocks, grid, bits, weight.shape)
 
 
 def preview(
@@ -109,15 +68,7 @@ def preview(
     """The level grid of every layer for the granularity "tensor", else None; the levels are exact."""
     if granularity != "tensor":
         return None
-    return [_level_map(index, bits, scheme) for index in indices]
-
-
-def _level_map(index: WeightIndex, bits: int, scheme: str) -> ScalarMap:
-    grid = _grid(torch.tensor(index.minimum), torch.tensor(index.maximum), bits, scheme)
-    numbers = torch.arange(grid.lowest, grid.highest + 1, dtype=torch.float32)
-    zero = 0 if grid.zero_point is None else grid.zero_point
-    table_bytes = 4 if grid.zero_point is None else 5
-    return nearest_level_map((numbers - zero) * grid.scale, bits=bits, table_bytes=table_bytes)
+    return [uniform_map(index.minimum, index.maximum, bits, scheme) for index in indices]
 
 
 METHOD = Method(
@@ -130,38 +81,10 @@ METHOD = Method(
     "affine: s = (max − min) / (2^b − 1), z = ⌊−min/s⌉",
     source="Nagel et al. 2021 (arXiv 2106.08295) §2.2, Eq. 4–7; Krishnamoorthi 2018 (arXiv 1806.08342) §2",
     parameters=(
-        Parameter(
-            name="bits",
-            label="Bit width",
-            kind="integer",
-            default=8,
-            minimum=1,
-            maximum=8,
-            unit="bits",
-            help="Bits of one stored weight: at most 2^bits levels.",
-        ),
-        Parameter(
-            name="scheme",
-            label="Scheme",
-            kind="choice",
-            default="symmetric",
-            choices=("symmetric", "affine"),
-            help="Symmetric: levels mirrored about zero. Affine: from the smallest to the largest weight.",
-        ),
+        bits_parameter(default=8),
+        scheme_parameter(),
         granularity_parameter("tensor", "channel", "group", default="tensor"),
-        Parameter(
-            name="group_size",
-            label="Group size",
-            kind="integer",
-            default=128,
-            minimum=1,
-            soft_minimum=32,
-            soft_maximum=256,
-            scale="log2",
-            unit="weights",
-            when=("granularity", ("group",)),
-            help="How many neighbouring weights of a channel share a scale.",
-        ),
+        group_size_parameter(),
     ),
     scope="tensor",
     result="code",

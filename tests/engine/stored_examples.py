@@ -20,7 +20,7 @@ FORMAT_GRIDS: dict[str, tuple[WeightFormat, ScaleFormat | None]] = {
 }
 """Number formats, and how their scales are stored."""
 
-GRIDS = ("float", "integer", "affine", "power-of-two", "codebook", "signs", *FORMAT_GRIDS)
+GRIDS = ("float", "integer", "affine", "shifted", "power-of-two", "codebook", "signs", *FORMAT_GRIDS)
 
 
 def plain(name: str, values: Tensor) -> StoredTensor:
@@ -57,6 +57,9 @@ def random_code(grid: str, bits: int, channels: int, columns: int, group_size: i
         return Code(codes=codes, bits=bits, grid="codebook", codebook=levels, group_size=columns)
     if grid == "affine":
         zero_point = torch.randint(0, 2**bits, scale.shape, generator=generator, dtype=torch.uint8)
+        return Code(codes=codes, bits=bits, grid="integer", scale=scale, zero_point=zero_point, group_size=group_size)
+    if grid == "shifted":
+        zero_point = 2**bits * torch.rand(scale.shape, generator=generator) - 0.3
         return Code(codes=codes, bits=bits, grid="integer", scale=scale, zero_point=zero_point, group_size=group_size)
     if grid == "power-of-two":
         return Code(codes=codes, bits=bits, grid="power-of-two", scale=scale, group_size=group_size)

@@ -26,6 +26,7 @@ GOOD = to_bytes(
     [
         example("integer", 4, 0.1, layout=Layout((10, 40)), group_size=16, name="int"),
         example("affine", 3, None, layout=Layout((4, 6)), group_size=6, name="affine"),
+        example("shifted", 3, None, layout=Layout((4, 6)), group_size=6, name="shifted"),
         example("codebook", 3, 0.5, layout=Layout((6, 8, 3, 3), axis=1, groups=2), name="book"),
         example("power-of-two", 4, 1.0, layout=Layout((5, 5)), group_size=5, name="power"),
         example("signs", 1, 0.05, layout=Layout((20, 30)), name="signs"),
@@ -93,7 +94,7 @@ def last_bytes(name: str, count: int, value: int) -> Callable[[dict[str, Any], d
 
 def test_the_unchanged_file_loads():
     state = from_bytes(rebuilt(lambda *_: None)).state
-    assert state.keys() == {"int", "affine", "book", "power", "signs", "float", "bias", "tied"} | {
+    assert state.keys() == {"int", "affine", "shifted", "book", "power", "signs", "float", "bias", "tied"} | {
         "nf4",
         "mx",
         "nv",
@@ -168,7 +169,13 @@ BYTES = torch.zeros(3, dtype=torch.uint8)
         (style("int", "scales", "tensor"), "bytes too many"),
         (style("affine", "zero_bits", 9), "zero_bits '9'"),
         (style("affine", "zero_bits", 8), "needs more bytes"),
+        (style("affine", "zero_bits", 32), "needs more bytes"),
+        (style("affine", "zero_bits", 16), "zero_bits '16'"),
+        (style("affine", "zero_bits", 32.0), "zero_bits '32.0'"),
         (style("affine", "scales", None), "zero points or a scale format without scales"),
+        (style("shifted", "zero_bits", 8), "bytes too many"),
+        (style("shifted", "zero_bits", None), "bytes too many"),
+        (style("shifted", "scales", None), "zero points or a scale format without scales"),
         (style("book", "axis", 2), "axis '2'"),
         (style("book", "groups", 5), "with 5 groups"),
         (style("book", "groups", 0), "groups '0'"),

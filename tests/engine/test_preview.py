@@ -65,15 +65,17 @@ FEW: dict[str, tuple[Value, ...]] = {
     "sparsity": (0.0, 0.01, 0.3, 0.5, 0.9, 0.99, 1.0),
     "quality": (0.0, 0.1, 0.7, 1.0, 2.0, 3.0),
 }
+VARIED = ("sparsity", "quality", "bits", "exponent_bits")
+FIXED: dict[str, dict[str, Value]] = {"binary": {"granularity": "tensor"}}
 
 
 def settings() -> Iterator[tuple[Method, dict[str, Value]]]:
     """Every method that has a preview, at many positions of its parameters."""
     for entry in METHODS:
         for choices in ({"scheme": "symmetric"}, {"scheme": "affine"}) if entry.name == "integer" else ({},):
-            values = {**choices, **({"granularity": "tensor"} if entry.name == "binary" else {})}
+            values = {**choices, **FIXED.get(entry.name, {})}
             for parameter in entry.parameters:
-                if entry.preview is not None and parameter.name in ("sparsity", "quality", "bits", "exponent_bits"):
+                if entry.preview is not None and parameter.name in VARIED:
                     for position in FEW.get(parameter.name, parameter.positions()):
                         yield entry, {**values, parameter.name: position}
 

@@ -1,6 +1,7 @@
 """What every method of the catalogue must keep, whatever it does."""
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -36,8 +37,8 @@ def by_name(methods: list[Method]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("method", methods, ids=lambda method: method.name)
 
 
-FIXED: dict[str, list[Value]] = {"iterations": [5]}
-"""Parameters that change how long a method works, and little else."""
+FIXED: dict[str, list[Value]] = {"iterations": [5], "samples": [128]}
+"""Parameters that change how long a method works and little else, or that the engine reads."""
 
 
 def few_values(parameter: Parameter) -> list[Value]:
@@ -48,18 +49,24 @@ def few_values(parameter: Parameter) -> list[Value]:
     return list(positions) if parameter.kind == "choice" else [positions[0], parameter.default, positions[-1]]
 
 
-MOST_SETTINGS = 40
-
-
 def settings_of(method: Method) -> list[dict[str, Value]]:
-    """Every combination of a few values of each parameter, or of too many combinations some, evenly spread."""
-    parameters = [parameter for parameter in method.parameters if parameter.name != "samples"]
-    names = [parameter.name for parameter in parameters]
-    combinations = list(itertools.product(*[few_values(parameter) for parameter in parameters]))
-    stride = -(-len(combinations) // MOST_SETTINGS)
-    stride += stride > 1 and stride % 2 == 0  # odd, so that it does not miss every other choice
-    stride += 2 * (stride % 3 == 0)  # nor every third number
-    return [dict(zip(names, values, strict=True)) for values in combinations[::stride]]
+    """Every combination of the choices with, one number at a time, a few values of the numbers that have an effect."""
+    names = [parameter.name for parameter in method.parameters if parameter.kind == "choice"]
+    grids = [few_values(method.parameter(name)) for name in names]
+    found: dict[tuple[Value, ...], dict[str, Value]] = {}
+    for values in itertools.product(*grids):
+        base = method.complete(dict(zip(names, values, strict=True)))
+        base |= {name: few[0] for name, few in FIXED.items() if name in base}
+        for setting in [base, *(base | {name: value} for name, value in numbers_of(method, base))]:
+            found[tuple(setting.values())] = setting
+    return list(found.values())
+
+
+def numbers_of(method: Method, base: dict[str, Value]) -> Iterator[tuple[str, Value]]:
+    """A few values of each number that has an effect beside the choices of `base`."""
+    for parameter in method.parameters:
+        if parameter.kind != "choice" and (parameter.when is None or base[parameter.when[0]] in parameter.when[1]):
+            yield from ((parameter.name, value) for value in few_values(parameter))
 
 
 def known_of(method: Method, weight: Tensor) -> list[Any]:
@@ -72,6 +79,7 @@ def known_of(method: Method, weight: Tensor) -> list[Any]:
 def run(method: Method, weight: Tensor, kept: Tensor, values: dict[str, Value]) -> Any:
     """The method's result for one tensor, whatever its scope."""
     arguments = [weight, kept, *known_of(method, weight)]
+    values = {name: value for name, value in values.items() if name != "samples"}  # the engine reads it
     if method.scope == "model":
         return method.apply(*[[argument] for argument in arguments], **values)[0]
     return method.apply(*arguments, **values)
@@ -132,7 +140,7 @@ def tables_fit(code: Code) -> bool:
     per_group = [table for table in (code.scale, code.zero_point) if table is not None]
     shapes_fit = all(table.shape in {(1, groups), (channels, groups)} for table in per_group)
     types_fit = (code.scale is None or code.scale.dtype == torch.float32) and (
-        code.zero_point is None or code.zero_point.dtype == torch.uint8
+        code.zero_point is None or code.zero_point.dtype in (torch.uint8, torch.float32)
     )
     return shapes_fit and types_fit and codebook_fits(code) and coded_scale_fits(code)
 

@@ -7,7 +7,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from compress_explorer.methods import apot, binary, fp8, integer, magnitude, magnitude_global, power_of_two
+from compress_explorer.methods import (
+    aciq,
+    apot,
+    binary,
+    fp8,
+    integer,
+    magnitude,
+    magnitude_global,
+    power_of_two,
+    round_literal,
+)
 from compress_explorer.methods.catalogue import METHODS
 from compress_explorer.methods.scalar_map import ScalarMap, nearest_level_map
 from compress_explorer.methods.weight_index import WeightIndex
@@ -24,7 +34,10 @@ TENSOR_SETTINGS: list[tuple[Method, dict[str, Any]]] = [
     (binary.METHOD, {"bits": 1, "granularity": "tensor"}),
     *[(apot.METHOD, {"bits": bits}) for bits in range(3, 8)],
     *[(fp8.METHOD, {"exponent_bits": bits}) for bits in (3, 4, 5)],
+    *[(aciq.METHOD, {"bits": bits}) for bits in (2, 4, 8)],
+    *[(round_literal.METHOD, {"bits": bits}) for bits in (2, 8)],
 ]
+"""Settings whose previews have exactly the method's levels; those of other methods are tested beside these."""
 quantizers = pytest.mark.parametrize(
     ("method", "values"),
     TENSOR_SETTINGS,
@@ -79,7 +92,7 @@ def test_counts_of_levels_are_off_by_the_weights_near_a_cut_at_most(method, valu
     near = (np.abs(flat[:, None] - entry.cuts) <= WIDTH * np.abs(entry.cuts)).sum(axis=0)
     assert (np.abs(counts - actual) <= np.append(near, 0) + np.append(0, near) + 1e-6).all()
     assert counts.sum() == pytest.approx(weight.numel())
-    if method in (power_of_two.METHOD, binary.METHOD):  # cuts of the others fall inside bins, theirs between them
+    if method in (power_of_two.METHOD, binary.METHOD):  # their cuts fall between bins, those of the others inside
         np.testing.assert_array_equal(counts, actual)
 
 
@@ -186,6 +199,13 @@ WITHOUT_PREVIEW = {
     "fp4",
     "mx",
     "nvfp4",
+    "stochastic",
+    "hqq",
+    "integer-percentile",
+    "integer-mse",
+    "ternary",
+    "k-means",
+    "power-of-two-literal",
     *(method.name for method in METHODS if method.needs != "nothing"),
 }
 
@@ -197,6 +217,7 @@ def test_methods_that_look_at_more_than_the_value_have_no_preview():
         assert integer.preview([index], granularity=granularity) is None
     assert power_of_two.preview([index], granularity="channel") is None
     assert binary.preview([index], granularity="channel") is None
+    assert aciq.preview([index], granularity="channel") is None
     assert binary.preview([index], granularity="tensor", bits=2) is None
     assert fp8.preview([index], granularity="channel") is None
     assert apot.preview([index], granularity="channel") is None
