@@ -104,7 +104,7 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], type[Exception], list[str]]] = {
     "float-labels": (MODEL, {"test": (INPUTS, LABELS.float())}, DataError, ["whole numbers", "y.long()"]),
     "metric": (MODEL, {**GIVEN, "metric": "f1"}, DataError, ["metric=", "callable", "str"]),
     "metric-of-a-batch": (MODEL, {**GIVEN, "metric": nn.CrossEntropyLoss()}, DataError, ["one score per sample"]),
-    "method": (MODEL, {**GIVEN, "recipe": ce.Step("prune")}, UnknownNameError, ["method 'prune'", "Known: binary"]),
+    "method": (MODEL, {**GIVEN, "recipe": ce.Step("prune")}, UnknownNameError, ["method 'prune'", "Known: aciq"]),
     "parameter": (MODEL, {**GIVEN, "recipe": ce.Step("integer", bit=3)}, UnknownNameError, ["Did you mean 'bits'"]),
     "value": (MODEL, {**GIVEN, "recipe": ce.Step("integer", bits=0)}, ParameterError, ["bits=0", "1 to 8"]),
     "layer": (

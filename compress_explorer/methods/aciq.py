@@ -79,7 +79,7 @@ def laplace_ratio(bits: int) -> float:
 
     x·e^x = 3·4^bits: 2.83, 3.89, 5.03 for 2, 3, 4 bits.
     """
-    return _root(lambda x: x * math.exp(x) - 3 * 4**bits)
+    return _root(lambda x: x * math.exp(x) - 3 * 4.0**bits)
 
 
 @cache
@@ -92,7 +92,7 @@ def normal_ratio(bits: int) -> float:
     def slope(x: float) -> float:
         """Half the derivative."""
         clipped = x * math.erfc(x / math.sqrt(2)) - math.sqrt(2 / math.pi) * math.exp(-x * x / 2)
-        return clipped + x / (3 * 4**bits)
+        return clipped + x / (3 * 4.0**bits)
 
     return _root(slope)
 

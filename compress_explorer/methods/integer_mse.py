@@ -72,7 +72,7 @@ def _best(blocks: Tensor, full: UniformGrid) -> Integers:
         part = slice(first, first + rows)
         # In units of the full scale numbers lie in -255..255 whatever the weights: no square overflows.
         steps = blocks[part] / full.scale[part, :, None]
-        pieces = (_piece_errors(piece, lowest[part], highest[part]) for piece in steps.split(_CHUNK, dim=2))
+        pieces = (_piece_errors(piece, lowest[part], highest[part]) for piece in torch.split(steps, _CHUNK, dim=2))
         found.append(functools.reduce(torch.add, pieces).cpu().numpy().argmin(axis=0))
     return np.concatenate(found)
 
@@ -81,7 +81,7 @@ def _piece_errors(steps: Tensor, lowest: Tensor, highest: Tensor) -> Tensor:
     """Squared error at every fraction for weights in units of the full scale, float64 [fractions, rows, groups]."""
     together = max(1, _CHUNK // steps.numel())
     found = []
-    for fractions in torch.from_numpy(FRACTIONS).float().to(steps.device).split(together):
+    for fractions in torch.split(torch.from_numpy(FRACTIONS).float().to(steps.device), together):
         scale = fractions[:, None, None, None]
         numbers = (steps / scale).round_()
         # Ten times as fast as clamp_ with tensors.

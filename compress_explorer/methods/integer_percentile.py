@@ -81,7 +81,8 @@ def _quantiles(ordered: np.ndarray, counts: np.ndarray, share: float) -> Floats:
         for index in (below, np.minimum(below + 1, last))
     )
     near, far = (np.where(counts > 0, end, 0.0) for end in (near, far))
-    return near + (place - below) * (far - near)
+    ends: Floats = near + (place - below) * (far - near)
+    return ends
 
 
 METHOD = Method(

@@ -151,7 +151,7 @@ BYTES = torch.zeros(3, dtype=torch.uint8)
         (put("tensors", "int", 2, value=9), "int has a gap width '9'"),
         (put("tensors", "int", 2, value=["mask"]), "int has a gap width"),
         (put("tensors", "affine", value=[[4, 6], 1, "everywhere"]), "affine has positions"),
-        (put("tensors", "float", value=[[10, 40], 5]), "neither codes nor positions"),
+        (put("tensors", "float", value=[[10, 40], 6]), "neither codes nor positions"),
         (style("int", "bits", 9), "bits '9'"),
         (style("int", "bits", None), "bits 'None'"),
         (style("int", "bits", 3), "bytes too many"),
