@@ -78,8 +78,8 @@ def apply(
     )
     step = scale / scale.mean(dim=2, keepdim=True)
     hessian = statistics.moment / mean_curvature(statistics.moment)[:, None, None]
-    problem = [entry.float() for entry in (exact - down, up - down, step, hessian)]
-    chosen = torch.where(_learn(*problem, iterations, regularization) >= 0.5, up, down)
+    above, room, steps, curvature = (entry.float() for entry in (exact - down, up - down, step, hessian))
+    chosen = torch.where(_learn(above, room, steps, curvature, iterations, regularization) >= 0.5, up, down)
     better = _output_error(step * (chosen - exact), hessian) < _output_error(step * (closest - exact), hessian)
     return with_numbers(nearest, torch.where(better, chosen, closest).reshape(weight.shape))
 
@@ -162,7 +162,7 @@ METHOD = Method(
             minimum=1,
             maximum=100_000,
             soft_minimum=100,
-            soft_maximum=5000,
+            soft_maximum=2000,
             step=100,
             help="Steps of the optimizer that learns the rounding.",
         ),

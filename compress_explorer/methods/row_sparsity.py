@@ -52,5 +52,5 @@ def keep_of_neighbours(scores: Tensor, structure: str) -> Tensor:
     keep, size = STRUCTURES[structure]
     # Padding counts as pruned before, and comes first among the pruned.
     padded = torch.nn.functional.pad(scores, (0, -scores.shape[-1] % size), value=-2.0)
-    mask = keep_largest_of_rows(padded.unflatten(-1, (-1, size)), size - keep)
+    mask = keep_largest_of_rows(padded.reshape(*scores.shape[:-1], -1, size), size - keep)
     return mask.flatten(-2)[..., : scores.shape[-1]]

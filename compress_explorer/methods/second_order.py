@@ -27,7 +27,7 @@ def damping_parameter() -> Parameter:
         soft_minimum=0.005,
         soft_maximum=0.1,
         step=0.005,
-        help="Added to the diagonal of the inputs' second moment, as a fraction of its mean: more changes weights less.",
+        help="Added to the diagonal of the inputs' second moment, as a fraction of its mean.",
     )
 
 
@@ -67,7 +67,7 @@ def inverse_factor(moment: Tensor, damping: float) -> Tensor:
         if not failed.any():
             factor, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
             if not failed.any() and bool(torch.isfinite(factor).all()):
-                return factor
+                return torch.as_tensor(factor)
         size = torch.where(failed > 0, 10 * size, size)
     raise DataError(
         f"The second moment of the inputs is not positive definite with damping={damping:g}, nor with up to "

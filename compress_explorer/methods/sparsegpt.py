@@ -78,8 +78,8 @@ def _zero_where_dropped(mask: Tensor, start: int) -> Callable[[int, Tensor], Ten
 
 def _zeros_of_blocks(kept: Tensor, size: int, zeros: int) -> list[int]:
     """How many zeros each block of `size` columns gets, `zeros` in all, or as many as were pruned if those are more."""
-    left = [int(block.sum()) for block in kept.split(size, dim=1)]
-    pruned = [int((~block).sum()) for block in kept.split(size, dim=1)]
+    left = [int(block.sum()) for block in torch.split(kept, size, dim=1)]
+    pruned = [int((~block).sum()) for block in torch.split(kept, size, dim=1)]
     share = max(zeros - sum(pruned), 0) / max(sum(left), 1)
     reached = [0, *(round(share * count) for count in accumulate(left))]
     return [more - less + gone for (less, more), gone in zip(pairwise(reached), pruned, strict=True)]

@@ -49,7 +49,7 @@ METHOD = Method(
     summary="Removes the weights without which the loss stays nearest to what it is, to first order.",
     formula="M = 1[s > τ],  s = |w·∂L/∂w|,  τ the k-th smallest s, k = round(p·n)",
     source="Lee, Ajanthan & Torr 2019, SNIP (arXiv 1810.02340) §4; Molchanov et al. 2017 (arXiv 1611.06440) §2.2",
-    parameters=(sparsity_parameter(default=0.9), ranking_parameter(), samples_parameter()),
+    parameters=(sparsity_parameter(default=0.9), ranking_parameter(), samples_parameter(default=1024)),
     scope="model",
     result="mask",
     needs="gradients",

@@ -40,8 +40,8 @@ def by_name(methods: list[Method]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("method", methods, ids=lambda method: method.name)
 
 
-FIXED: dict[str, list[Value]] = {"iterations": [5]}
-"""Parameters that change how long a method works, and little else."""
+FIXED: dict[str, list[Value]] = {"iterations": [5], "samples": [128]}
+"""Parameters that change how long a method works and little else, or that the engine reads."""
 
 
 def few_values(parameter: Parameter) -> list[Value]:

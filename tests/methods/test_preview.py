@@ -199,9 +199,7 @@ WITHOUT_PREVIEW = {
     "fp4",
     "mx",
     "nvfp4",
-    *("taylor", "fisher", "wanda", "sparsegpt", "gptq", "adaround"),  # they look at what layers are fed, too
-    *("activations", "activations-dynamic", "smoothquant", "awq"),
-    *("cross-layer-equalization", "bias-correction", "batch-norm-recalibration"),
+    "activations-dynamic",
     "stochastic",
     "hqq",
     "integer-percentile",
@@ -209,6 +207,7 @@ WITHOUT_PREVIEW = {
     "ternary",
     "k-means",
     "power-of-two-literal",
+    *(method.name for method in METHODS if method.needs != "nothing"),
 }
 
 

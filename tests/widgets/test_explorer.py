@@ -75,7 +75,7 @@ def test_every_method_from_its_menu_with_every_control(explorer, method):
         if hasattr(control, "options"):
             control.value = control.options[-1]
         else:
-            control.value = getattr(control, "max", 3) if name != "group_size" else 64
+            control.value = {"group_size": 64, "iterations": 100}.get(name, getattr(control, "max", 3))
         assert dict(explorer.state.active.values)[name] == control.value
         assert_shows_its_state(explorer)
 
