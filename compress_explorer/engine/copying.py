@@ -53,8 +53,9 @@ def _replacements(
         if isinstance(original, nn.Parameter):
             new = nn.Parameter(new, requires_grad=original.requires_grad)
         for shared in [originals[other] for other in (name, *inventory.aliases_of(name))]:
-            memo[id(shared)] = new if isinstance(shared, nn.Parameter) else new.detach()
-        replacements[name] = new if isinstance(original, nn.Parameter) else memo[id(original)]
+            alike = isinstance(shared, nn.Parameter) == isinstance(original, nn.Parameter)
+            memo[id(shared)] = new if alike else new.detach()
+        replacements[name] = new
     return replacements
 
 

@@ -121,7 +121,7 @@ def _is_tracking(module: nn.Module) -> bool:
 
 def _batches(chosen: Tensor) -> list[Tensor]:
     """The samples in batches of BATCH; a last one of a single sample, which has no variance, joins the one before."""
-    batches = list(chosen.split(BATCH))
+    batches = list(torch.split(chosen, BATCH))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
     return batches

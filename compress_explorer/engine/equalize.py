@@ -153,7 +153,7 @@ def _second(
         if node.op == "output":
             return "no layer follows it"
         following = _module(work.model, node)
-        if following in layers:
+        if following is not None and following in layers:
             second = layers[following]
             break
         if not _homogeneous(following, node):

@@ -44,7 +44,7 @@ def input_values(
     key = ("values", tuple(site.name for site in sites), samples)
     if key not in work.memo:
         chosen = split.order[:samples]
-        batches = [split.inputs[batch] for batch in chosen.split(BATCH)]
+        batches = [split.inputs[batch] for batch in torch.split(chosen, BATCH)]
         work.memo[key] = _gather(network_of(work), sites, batches, len(chosen), context.tell)
     known: Mapping[str, InputValues | str] = work.memo[key]
     return known

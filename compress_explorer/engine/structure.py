@@ -104,12 +104,12 @@ def edit_from_json(data: object) -> Edit:
     """
     match data:
         case [str(kind), str(layer), *numbers] if kind in KINDS:
+            whole = [number for number in numbers if type(number) is int]
             bounds = BOUNDS[kind]
-            if len(numbers) == len(bounds) and all(
-                type(number) is int and lowest <= number <= highest
-                for number, (lowest, highest) in zip(numbers, bounds, strict=True)
+            if len(whole) == len(numbers) == len(bounds) and all(
+                lowest <= number <= highest for number, (lowest, highest) in zip(whole, bounds, strict=True)
             ):
-                return KINDS[kind](layer, *numbers)
+                return KINDS[kind](layer, *whole)
     raise FileFormatError(f"It is damaged: {str(data)[:60]!r} is no edit of a network. Save the model again.")
 
 

@@ -62,7 +62,7 @@ def reasons(compressed: CompressedModel) -> dict[str, str]:
 def test_equalization_leaves_the_function_as_it_is_and_evens_out_the_ranges(tmp_path):
     model = seeded(chain)
     with torch.no_grad():
-        model[0].weight *= torch.logspace(-1, 1, 6)[:, None, None, None]  # type: ignore[index, operator]
+        model[0].weight *= torch.logspace(-1, 1, 6)[:, None, None, None]  # type: ignore[index]
     compressed = compress(model, EQUALIZE.replace(iterations=500))
     with torch.no_grad():
         torch.testing.assert_close(compressed.model(X), model(X), rtol=1e-4, atol=1e-5)
@@ -77,7 +77,7 @@ def test_equalization_leaves_the_function_as_it_is_and_evens_out_the_ranges(tmp_
 def test_equalization_helps_rounding_per_tensor():
     model = seeded(chain)
     with torch.no_grad():
-        model[0].weight *= torch.logspace(-1.5, 1.5, 6)[:, None, None, None]  # type: ignore[index, operator]
+        model[0].weight *= torch.logspace(-1.5, 1.5, 6)[:, None, None, None]  # type: ignore[index]
 
         def error(*steps: Step) -> float:
             return float((compress(model, Recipe(steps)).model(X) - model(X)).square().mean())

@@ -13,13 +13,20 @@ from compress_explorer.engine.bench import WHOLE_MODEL, Bench
 from compress_explorer.engine.compress import CompressedModel, compress
 from compress_explorer.engine.context import Context
 from compress_explorer.engine.evaluate import evaluate
+from compress_explorer.engine.evidence import evidence
 from compress_explorer.engine.file import load_into
 from compress_explorer.engine.input_transform import InputTransform, attach, transform_of
+from compress_explorer.engine.input_values import MOST_VALUES, input_values
+from compress_explorer.engine.structure import Transformed, apply_edits, edit_from_json, edit_to_json
 from compress_explorer.engine.task import Split, Task
+from compress_explorer.engine.workpiece import open_model
+from compress_explorer.methods.catalogue import method
+from compress_explorer.methods.evidence import InputStatistics, InputValues
 from compress_explorer.methods.input_change import InputQuantizer, static_quantizer
-from compress_explorer.spec.errors import CompressExplorerError, DataError
+from compress_explorer.spec.errors import CompressExplorerError, DataError, FileFormatError, ModelError
 from compress_explorer.spec.recipe import Recipe, Step
 from compress_explorer.zoo import load
+from tests.methods.cases import present
 
 STATIC, DYNAMIC, SMOOTH = Step("activations"), Step("activations-dynamic"), Step("smoothquant")
 
@@ -56,6 +63,14 @@ def transform(model: nn.Module, path: str) -> InputTransform:
     found = transform_of(model.get_submodule(path))
     assert found is not None
     return found
+
+
+def scale_of(model: nn.Module, path: str) -> float:
+    return float(present(transform(model, path).scale))
+
+
+def divide_of(model: nn.Module, path: str) -> Tensor:
+    return present(transform(model, path).divide)
 
 
 def fed(model: nn.Module, path: str, inputs: Tensor) -> Tensor:
@@ -149,23 +164,21 @@ def test_every_layer_is_fed_few_levels_and_no_weight_changes(step):
     for path in ("0", "3", "5"):
         given = fed(compressed.model, path, X[:1])
         assert 1 < len(given.unique()) <= 4
-        assert torch.equal(compressed.model.get_submodule(path).weight, model.get_submodule(path).weight)
-        assert torch.equal(compressed.model.get_submodule(path).bias, model.get_submodule(path).bias)
+        for name in (f"{path}.weight", f"{path}.bias"):
+            assert torch.equal(compressed.model.get_parameter(name), model.get_parameter(name))
 
 
 def test_the_first_layers_range_is_that_of_the_calibration_samples():
-    found = transform(run(STATIC.replace(samples=10)).model, "0")
+    found = scale_of(run(STATIC.replace(samples=10)).model, "0")
     chosen = X[TASK.test.order[:10]]
-    assert float(found.scale) == pytest.approx(float(chosen.max() - chosen.min()) / 255, rel=1e-6)
+    assert found == pytest.approx(float(chosen.max() - chosen.min()) / 255, rel=1e-6)
 
 
 def test_later_layers_are_calibrated_behind_unrounded_ones():
     """The second layer's range is that of the network before the step."""
     model = network()
     given = fed(model, "3", X)
-    assert float(transform(run(STATIC.replace(bits=2)).model, "3").scale) == pytest.approx(
-        float(given.max()) / 3, rel=1e-6
-    )
+    assert scale_of(run(STATIC.replace(bits=2)).model, "3") == pytest.approx(float(given.max()) / 3, rel=1e-6)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
@@ -174,10 +187,8 @@ def test_smoothing_leaves_the_function_as_it_is(alpha):
     smooth = run(SMOOTH.replace(alpha=alpha), model=model)
     with torch.no_grad():
         torch.testing.assert_close(smooth.model(X), model(X), rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(smooth.model[3].weight, model[3].weight)  # type: ignore[index]
-    divide = transform(smooth.model, "3").divide
-    assert divide is not None
-    torch.testing.assert_close(fed(smooth.model, "3", X), fed(model, "3", X) / divide)
+    assert not torch.allclose(smooth.model.get_parameter("3.weight"), model.get_parameter("3.weight"))
+    torch.testing.assert_close(fed(smooth.model, "3", X), fed(model, "3", X) / divide_of(smooth.model, "3"))
 
 
 def test_smoothing_twice_composes():
@@ -189,10 +200,9 @@ def test_smoothing_twice_composes():
 
 
 def test_a_smoothed_input_is_rounded_after_it_was_divided():
-    found = transform(run(SMOOTH, STATIC).model, "3")
-    smooth = run(SMOOTH)
-    assert torch.equal(found.divide, transform(smooth.model, "3").divide)
-    assert float(found.scale) == pytest.approx(float(fed(smooth.model, "3", X).max()) / 255, rel=1e-6)
+    found, smooth = run(SMOOTH, STATIC), run(SMOOTH)
+    assert torch.equal(divide_of(found.model, "3"), divide_of(smooth.model, "3"))
+    assert scale_of(found.model, "3") == pytest.approx(float(fed(smooth.model, "3", X).max()) / 255, rel=1e-6)
 
 
 def test_a_second_quantizer_takes_the_place_of_the_first():
@@ -222,7 +232,7 @@ def test_awq_codes_scaled_weights_and_divides_the_input():
 def test_awq_errs_less_on_the_outputs_than_rounding_to_the_nearest():
     model = network()
     with torch.no_grad():
-        model[0].weight[0] *= 30  # so that few of the next layer's inputs are large
+        model.get_parameter("0.weight")[0] *= 30  # so that few of the next layer's inputs are large
         given = fed(model, "3", X)
         expected = model[3](given)
 
@@ -306,7 +316,7 @@ def test_what_cannot_be_treated_is_refused_with_the_reason():
     assert reasons["unused.weight"] == "the network does not use it on the calibration samples"
     assert compressed.steps[0].beside == ("twice.input", "last.input")
     low, high = _extremes_of_two_calls(compressed.baseline, tokens)
-    assert float(transform(compressed.model, "twice").scale) == pytest.approx((high - low) / 255, rel=1e-5)
+    assert scale_of(compressed.model, "twice") == pytest.approx((high - low) / 255, rel=1e-5)
 
 
 def _extremes_of_two_calls(model: nn.Module, tokens: Tensor) -> tuple[float, float]:
@@ -400,7 +410,7 @@ def test_copies_compute_the_same_and_share_nothing(way):
     copied = COPIES[way](compressed.model)
     with torch.no_grad():
         assert torch.equal(copied(X), compressed.model(X))
-    transform(copied, "3").scale.mul_(50)  # type: ignore[union-attr]
+    present(transform(copied, "3").scale).mul_(50)
     with torch.no_grad():
         assert not torch.equal(copied(X), compressed.model(X))
 
@@ -428,7 +438,7 @@ def test_a_failure_while_calibrating_leaves_no_hook():
 def test_inputs_that_are_not_finite_are_named():
     model = network()
     with torch.no_grad():
-        model[0].weight.fill_(1e38)
+        model.get_parameter("0.weight").fill_(1e38)
     with pytest.raises(DataError, match=r"3\.weight is fed NaN or infinite"):
         run(STATIC, model=model)
 
@@ -452,3 +462,69 @@ def test_few_bits_for_the_input_cost_accuracy_and_eight_do_not():
 
     assert abs(difference(8)) <= 0.006
     assert difference(2) < -0.1
+
+
+# Edits in a file, and what other steps make of a transformed layer.
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ["transformed", "0", 2, 8, 1, 0],
+        ["transformed", "0", 0, 9, 1, 0],
+        ["transformed", "0", 0, -1, 1, 0],
+        ["transformed", "0", 0, 8, 1],
+        ["transformed", "0", 0, 8.0, 1, 0],
+        ["transformed", "0", True, 8, 1, 0],
+        ["transformed", 0, 0, 8, 1, 0],
+    ],
+    ids=str,
+)
+def test_an_edit_that_is_none_is_refused(data):
+    with pytest.raises(FileFormatError, match="no edit of a network"):
+        edit_from_json(data)
+
+
+@pytest.mark.parametrize(("layer", "reason"), [("1", "is ReLU"), ("9", "is no layer"), ("", "is Sequential")])
+def test_an_edit_of_another_layer_is_refused(layer, reason):
+    with pytest.raises(ModelError, match=reason):
+        apply_edits(network(), [Transformed(layer, 1, 8, 1, 0)])
+
+
+def test_edits_survive_their_way_through_json():
+    for edit in run(SMOOTH, STATIC.replace(scheme="symmetric")).edits:
+        assert edit_from_json(edit_to_json(edit)) == edit
+
+
+def test_layers_with_a_transform_are_not_factored_and_factors_can_have_one(tmp_path):
+    svd = Step("svd", layers="3", by="rank", rank=0.4)
+    both = run(STATIC, svd)
+    assert "has hooks" in both.steps[1].left_alone[0].reason
+    model = network()
+    after = run(svd, STATIC, model=model)
+    assert "3.1.input" in after.steps[1].beside
+    assert torch.equal(load_into(after.save(tmp_path / "file"), model)(X), after.model(X))
+
+
+def test_statistics_say_how_many_columns_see_a_channel_and_its_mean_magnitude():
+    work = open_model(network())
+    known = evidence(work, method("smoothquant"), work.inventory.sites, 60, Context(task=TASK))
+    first, second = known["0.weight"], known["3.weight"]
+    assert isinstance(first, InputStatistics)
+    assert isinstance(second, InputStatistics)
+    assert (first.window, second.window) == (9, 1)
+    expected = fed(network(), "3", X).abs().double().mean(dim=0)
+    torch.testing.assert_close(second.mean_magnitude, expected[None], rtol=1e-5, atol=1e-7)
+
+
+def test_of_very_many_values_some_are_kept_and_the_ends_are_those_of_all():
+    inputs = torch.randn(80, 5000, generator=torch.Generator().manual_seed(0))
+    split = Split(inputs, torch.zeros(80, dtype=torch.int64))
+    work = open_model(nn.Linear(5000, 2))
+    context = Context(task=Task(name="wide", test=split, train=split))
+    (found,) = input_values(work, "activations", work.inventory.sites, 80, context).values()
+    assert isinstance(found, InputValues)
+    assert MOST_VALUES / 2 < len(found.values) <= MOST_VALUES
+    assert torch.equal(found.low, inputs[split.order].amin(dim=1))
+    assert torch.equal(found.high, inputs[split.order].amax(dim=1))
+    assert float(found.values.std()) == pytest.approx(1, abs=0.01)
