@@ -175,7 +175,8 @@ def one_of_each_kind() -> list[str]:
     `tests/widgets` drives the controls of all methods, without a browser.
     """
     kinds = {(entry.family, entry.result, entry.needs): entry.name for entry in reversed(catalogue.METHODS)}
-    return [entry.name for entry in catalogue.METHODS if entry.name in kinds.values()]
+    # Recalibration has nothing to do in a network without batch normalization, and says so in the place of numbers.
+    return [entry.name for entry in catalogue.METHODS if entry.name in kinds.values() and entry.needs != "batches"]
 
 
 @pytest.mark.parametrize("method", one_of_each_kind())
