@@ -24,7 +24,7 @@ class Binding:
         kind: "row": row f of a [F, n] array at frame f; "scalar": entry f of a [F] array; "whole": the whole
             [n] array at every frame; "text": entry f of the texts (a string or a list of strings).
         floor: smaller numbers are raised to it when they are drawn: a count of 0 has no place on a logarithmic
-            axis. None leaves them as they are.
+            axis. A scalar that is not known yet (NaN) takes it too. None leaves them as they are.
     """
 
     path: tuple[str | int, ...]
@@ -69,5 +69,6 @@ def _filling(binding: Binding, arrays: Mapping[str, np.ndarray], texts: Mapping[
     array = arrays[binding.source]
     numbers = array if binding.kind == "whole" else array[frame]
     if binding.floor is not None:
-        numbers = np.maximum(numbers, binding.floor)
+        lift = np.fmax if binding.kind == "scalar" else np.maximum  # fmax takes the number where the other is NaN
+        numbers = lift(numbers, binding.floor)
     return float(numbers) if binding.kind == "scalar" else np.asarray(numbers).tolist()

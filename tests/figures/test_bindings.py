@@ -31,6 +31,13 @@ def test_a_floor_raises_small_numbers_only():
     assert list(apply_bindings(FIGURE, [floored], ARRAYS, 0).data[0].y) == [0.5, 9]
 
 
+def test_a_scalar_that_is_not_known_takes_the_floor():
+    arrays = {"places": np.array([math.nan, 6.0])}
+    place, floored = (Binding(("data", 0, "x", 0), "places", "scalar", floor) for floor in (None, -1e9))
+    assert math.isnan(apply_bindings(FIGURE, [place], arrays, 0).data[0].x[0])
+    assert [apply_bindings(FIGURE, [floored], arrays, frame).data[0].x[0] for frame in (0, 1)] == [-1e9, 6]
+
+
 def test_the_figure_itself_is_left_alone():
     apply_bindings(FIGURE, [Binding(("data", 0, "x", 0), "places", "scalar")], ARRAYS, 1)
     assert FIGURE.data[0].x[0] is None

@@ -114,7 +114,8 @@ function fillingOf({ array, kind, floor }, film, frame) {
   const start = kind === "whole" ? 0 : frame * width;
   let numbers = source.data.subarray(start, start + width);
   if (floor !== null) numbers = numbers.map((number) => Math.max(number, floor));
-  return kind === "scalar" ? numbers[0] : Array.from(numbers);
+  if (kind !== "scalar") return Array.from(numbers);
+  return floor !== null && Number.isNaN(numbers[0]) ? floor : numbers[0];
 }
 
 /**
