@@ -20,7 +20,7 @@ lab: $(VENV)/.ready-lab
 
 test: $(VENV)/.ready-test
 	@$(RUN) scripts.install_browser
-	OMP_NUM_THREADS=1 $(RUN) pytest -n auto --dist loadgroup
+	OMP_NUM_THREADS=1 $(RUN) pytest -n auto
 
 lint: $(VENV)/.ready-test
 	$(RUN) ruff check .

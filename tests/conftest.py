@@ -6,6 +6,7 @@ from collections.abc import Generator
 from typing import TypeVar
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -39,3 +40,19 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     return refuse_skip((yield))
+
+
+class ByNeed(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist is not typed
+    """Spreads tests over the workers, but keeps together what cannot be apart."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        """A notebook's cells need what those before them left; two browsers at once would slow each other down."""
+        path = nodeid.partition("::")[0]
+        if path.startswith("tests/browser/"):
+            return "tests/browser"
+        return path if path.endswith(".ipynb") else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> ByNeed:
+    return ByNeed(config, log)

@@ -18,7 +18,7 @@ from compress_explorer.engine.layers import inspect_model
 from compress_explorer.methods import catalogue
 from tests.browser import lab
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 START = Path(__file__).parents[2] / "notebooks" / "00_start_here.ipynb"
 

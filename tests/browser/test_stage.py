@@ -22,7 +22,7 @@ from compress_explorer.widgets import film as films
 from compress_explorer.widgets.module import stage_module, stage_styles
 from tests.figures import synthetic
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 VALUES = (0.0, 0.3, 0.5, 0.9, 0.97)
 WEIGHTS = synthetic.network()
