@@ -3,12 +3,14 @@
 from importlib.metadata import version
 
 from compress_explorer.engine.compress import CompressedModel, compress
+from compress_explorer.engine.cost import cost
 from compress_explorer.engine.evaluate import evaluate
 from compress_explorer.engine.file import load_into as load_compressed
 from compress_explorer.engine.sweep import sweep
 from compress_explorer.engine.task import Split, Task
 from compress_explorer.explore import explore
 from compress_explorer.methods.catalogue import methods_table as methods
+from compress_explorer.spec.cost import Cost, Latency
 from compress_explorer.spec.errors import CompressExplorerError
 from compress_explorer.spec.evaluation import Evaluation, Interval
 from compress_explorer.spec.recipe import Recipe, Step
@@ -22,8 +24,10 @@ __version__ = version("compress-explorer")
 __all__ = [
     "CompressExplorerError",
     "CompressedModel",
+    "Cost",
     "Evaluation",
     "Interval",
+    "Latency",
     "Recipe",
     "SizeReport",
     "Split",
@@ -31,6 +35,7 @@ __all__ = [
     "Sweep",
     "Task",
     "compress",
+    "cost",
     "evaluate",
     "explore",
     "load",

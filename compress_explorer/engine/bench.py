@@ -94,7 +94,8 @@ class Bench:
     def size(self, recipe: Recipe) -> SizeReport:
         """The size of the model after `recipe`."""
         work = self.apply(recipe)
-        return size_report(stored_tensors(work), recipe, dict(work.inventory.aliases), self.original.state)
+        aliases = dict(work.inventory.aliases)
+        return size_report(stored_tensors(work), recipe, aliases, self.original.state, work.edits)
 
     def compressed(self, recipe: Recipe) -> CompressedModel:
         """The module that computes with what `recipe` left, and its stored form; without its reports."""

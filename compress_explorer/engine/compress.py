@@ -5,17 +5,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from compress_explorer.engine import file as compressed_file
 from compress_explorer.engine.context import Context
+from compress_explorer.engine.cost import cost as count_cost
+from compress_explorer.engine.cost import latency as measure_latency
+from compress_explorer.engine.input_transform import buffers_of
 from compress_explorer.engine.rebuild import network_of, stored_tensors
 from compress_explorer.engine.reports import step_report
 from compress_explorer.engine.size import size_report
 from compress_explorer.engine.steps import apply_step, check_recipe
 from compress_explorer.engine.stored import StoredTensor
+from compress_explorer.engine.structure import Edit
 from compress_explorer.engine.task import Task
 from compress_explorer.engine.workpiece import Workpiece, open_model
+from compress_explorer.spec.cost import Cost, Latency
 from compress_explorer.spec.inventory import Skipped
 from compress_explorer.spec.recipe import Recipe, Step
 from compress_explorer.spec.report import StepReport
@@ -33,6 +38,7 @@ class CompressedModel:
         skipped: the tensors that no step treated, with the reason.
         baseline: the caller's model, as it was given.
         aliases: (alias, stored name) for tensors that several layers share.
+        edits: how the structure of `model` came out of the baseline's.
         steps: what each step did to the one before.
     """
 
@@ -42,15 +48,46 @@ class CompressedModel:
     skipped: tuple[Skipped, ...]
     baseline: nn.Module
     aliases: tuple[tuple[str, str], ...]
+    edits: tuple[Edit, ...]
     steps: tuple[StepReport, ...]
 
     @cached_property
     def _size(self) -> SizeReport:
-        return size_report(self.stored, self.recipe, dict(self.aliases), self.baseline.state_dict())
+        return size_report(self.stored, self.recipe, dict(self.aliases), self.baseline.state_dict(), self.edits)
 
     def size(self) -> SizeReport:
         """The size in every accounting, per tensor and in total."""
         return self._size
+
+    def cost(self, example: Task | Tensor) -> Cost:
+        """Counts the multiply-accumulates of the compressed network, by layer, and its parameters.
+
+        Unstructured zeros make no dense kernel faster and are counted like all weights; removed channels and factored
+        layers do save work. Compare with `cost(baseline, example)`.
+
+        Args:
+            example: a task, whose first test sample is run, or a batch of inputs.
+
+        Raises:
+            DataError: when the model cannot take the example.
+        """
+        return count_cost(self.model, example)
+
+    def latency(self, example: Task | Tensor, *, batch: int = 64, repeats: int = 20) -> Latency:
+        """Measures how long a batch takes, in turn with the uncompressed model; medians in milliseconds.
+
+        Both compute with plain floating-point weights: zeros and codes save bytes, not time.
+
+        Args:
+            example: a task, whose first test samples are taken, or a batch of inputs.
+            batch: how many samples of a task to run at once.
+            repeats: how many runs of each model are timed.
+
+        Raises:
+            DataError: when a model cannot take the example.
+            ParameterError: when `batch` or `repeats` is not positive.
+        """
+        return measure_latency(self.model, self.baseline, example, batch=batch, repeats=repeats)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the compressed file; `size().file` is its exact length in bytes.
@@ -61,7 +98,7 @@ class CompressedModel:
         Raises:
             OSError: when the file cannot be written; nothing is left behind then.
         """
-        return compressed_file.save(path, self.stored, self.recipe, dict(self.aliases))
+        return compressed_file.save(path, self.stored, self.recipe, dict(self.aliases), self.edits)
 
 
 def compress(model: nn.Module, recipe: Recipe | Step, task: Task | None = None) -> CompressedModel:
@@ -94,6 +131,7 @@ def assemble(baseline: nn.Module, recipe: Recipe, work: Workpiece, steps: tuple[
         skipped=skipped_tensors(work),
         baseline=baseline,
         aliases=work.inventory.aliases,
+        edits=work.edits,
         steps=steps,
     )
 
@@ -105,4 +143,6 @@ def skipped_tensors(work: Workpiece) -> tuple[Skipped, ...]:
         for site in work.inventory.sites
         if site.name not in work.treated
     )
-    return untouched + work.inventory.skipped
+    # The scales of a layer's input are what a step made, and were not left alone.
+    made = buffers_of(work.model)
+    return untouched + tuple(entry for entry in work.inventory.skipped if entry.name not in made)

@@ -16,13 +16,13 @@ def tensors_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def copy_with(model: nn.Module, replaced: Mapping[str, Tensor], inventory: Inventory) -> nn.Module:
-    """A deep copy of `model` in evaluation mode with some parameters replaced; tied ones stay tied.
+    """A deep copy of `model` in evaluation mode with some parameters and buffers replaced; tied ones stay tied.
 
     Raises:
         ModelError: when the model cannot be copied.
     """
     memo: dict[int, object] = {id(cache): cache.detach().clone() for cache in _caches(model)}
-    parameters = _replacements(model, replaced, inventory, memo)
+    replacements = _replacements(model, replaced, inventory, memo)
     try:
         copied = copy.deepcopy(model, memo).eval()
     except Exception as error:
@@ -30,9 +30,9 @@ def copy_with(model: nn.Module, replaced: Mapping[str, Tensor], inventory: Inven
             f"{type(model).__name__} cannot be copied{_culprit(model)}: copy.deepcopy raised {type(error).__name__}: "
             f"{error}. Keep only parameters, buffers and plain values as attributes."
         ) from error
-    there = {id(parameter) for parameter in copied.parameters()}
-    for name, parameter in parameters.items():
-        if id(parameter) not in there:
+    there = {id(tensor) for tensor in [*copied.parameters(), *copied.buffers()]}
+    for name, tensor in replacements.items():
+        if id(tensor) not in there:
             raise ModelError(
                 f"{name} cannot be replaced in a copy of {type(model).__name__}: its state_dict() or deepcopy gives "
                 "tensors other than its own. Pass the module without its state_dict hooks or its __deepcopy__."
@@ -42,18 +42,21 @@ def copy_with(model: nn.Module, replaced: Mapping[str, Tensor], inventory: Inven
 
 def _replacements(
     model: nn.Module, replaced: Mapping[str, Tensor], inventory: Inventory, memo: dict[int, object]
-) -> dict[str, nn.Parameter]:
-    """New parameters, entered into `memo` in the place of those they replace, under all of their names."""
+) -> dict[str, Tensor]:
+    """New parameters and buffers, entered into `memo` in the place of those they replace, under all of their names."""
     originals = model.state_dict(keep_vars=True)
-    parameters = {}
+    replacements = {}
     for name, values in replaced.items():
         original = originals[name]
         # Of the original's memory format, e.g. channels last, so that the network computes by the same kernels.
-        new = nn.Parameter(torch.empty_like(original.detach()).copy_(values), requires_grad=original.requires_grad)
+        new = torch.empty_like(original.detach()).copy_(values)
+        if isinstance(original, nn.Parameter):
+            new = nn.Parameter(new, requires_grad=original.requires_grad)
         for shared in [originals[other] for other in (name, *inventory.aliases_of(name))]:
-            memo[id(shared)] = new if isinstance(shared, nn.Parameter) else new.detach()
-        parameters[name] = new
-    return parameters
+            alike = isinstance(shared, nn.Parameter) == isinstance(original, nn.Parameter)
+            memo[id(shared)] = new if alike else new.detach()
+        replacements[name] = new
+    return replacements
 
 
 def _caches(model: nn.Module) -> Iterator[Tensor]:

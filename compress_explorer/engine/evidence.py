@@ -1,5 +1,6 @@
 """Gathers on the train split what calibrated methods need: statistics of layers' inputs and of gradients."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -49,7 +50,7 @@ def evidence(
 
     Args:
         work: the model as the steps before left it.
-        method: one that needs inputs or gradients.
+        method: one that needs gradients, or the moments of inputs.
         sites: the weights it is to treat.
         samples: how many of the train split's samples to look at; all where it has fewer.
         context: the data, and who is told the progress.
@@ -60,7 +61,7 @@ def evidence(
     split = calibration_split(method.name, context)
     key = (method.needs, tuple(site.name for site in sites), samples)
     if key not in work.memo:
-        gather = _inputs if method.needs == "inputs" else _gradients
+        gather = _gradients if method.needs == "gradients" else _inputs
         work.memo[key] = gather(work, sites, split, split.order[:samples], context.tell)
     known: Mapping[str, InputStatistics | GradientStatistics | str] = work.memo[key]
     return known
@@ -69,16 +70,19 @@ def evidence(
 class _Moments:
     """The running sums of one site's input vectors."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, site: WeightSite) -> None:
+        self._name = site.name
+        self._window = math.prod(site.layout.shape[2:])
         self._vectors = 0
-        self._moment = self._mean = self._peak = torch.empty(0)
+        self._moment = self._mean = self._magnitude = self._peak = torch.empty(0)
 
     def add(self, vectors: Tensor) -> None:
         """Adds input vectors, float [m, g, n]."""
         by_group = vectors.detach().float().transpose(0, 1)
         moment = (by_group.transpose(1, 2) @ by_group).double()
-        mean, peak = by_group.double().sum(dim=1), by_group.abs().amax(dim=1)
+        mean = by_group.double().sum(dim=1)
+        magnitudes = by_group.abs()
+        magnitude, peak = magnitudes.sum(dim=1, dtype=torch.float64), magnitudes.amax(dim=1)
         if not bool(torch.isfinite(peak).all()):
             raise DataError(
                 f"{self._name} is fed NaN or infinite values on the calibration samples. "
@@ -86,8 +90,8 @@ class _Moments:
             )
         if self._vectors:
             moment, mean = self._moment + moment, self._mean + mean
-            peak = torch.maximum(self._peak, peak)
-        self._moment, self._mean, self._peak = moment, mean, peak
+            magnitude, peak = self._magnitude + magnitude, torch.maximum(self._peak, peak)
+        self._moment, self._mean, self._magnitude, self._peak = moment, mean, magnitude, peak
         self._vectors += len(vectors)
 
     def statistics(self, samples: int) -> InputStatistics | str:
@@ -99,6 +103,8 @@ class _Moments:
             peak=self._peak,
             vectors=self._vectors,
             samples=samples,
+            mean_magnitude=self._magnitude / self._vectors,
+            window=self._window,
         )
 
 
@@ -108,7 +114,7 @@ def _inputs(
     """Statistics of the input vectors of each site."""
     network = network_of(work)
     reasons = {site.name: unobservable(network, site) for site in sites}
-    moments = {site.name: _Moments(site.name) for site in sites if reasons[site.name] is None}
+    moments = {site.name: _Moments(site) for site in sites if reasons[site.name] is None}
     handles: list[RemovableHandle] = []
     try:
         for site in sites:

@@ -18,8 +18,11 @@ from compress_explorer.engine.file_header import damaged, read_arrays, read_head
 from compress_explorer.engine.file_tensor import decode, encode
 from compress_explorer.engine.form import choose_form, header_bytes, metadata
 from compress_explorer.engine.stored import StoredTensor
+from compress_explorer.engine.structure import Edit, apply_edits
 from compress_explorer.spec.errors import FileFormatError, ModelError
 from compress_explorer.spec.recipe import Recipe
+
+_REMEDY = "Pass a model of the architecture and dtype that was compressed."
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,15 +33,21 @@ class LoadedFile:
         state: every tensor of the model by its name, decoded; aliases are the same tensor objects.
         recipe: what made them.
         aliases: names that share another's tensor: alias -> the name that is stored.
+        edits: how the structure of the network that has this state comes out of the uncompressed one's.
     """
 
     state: dict[str, Tensor]
     recipe: Recipe
     aliases: dict[str, str]
+    edits: tuple[Edit, ...] = ()
 
 
 def save(
-    path: str | os.PathLike[str], stored: Iterable[StoredTensor], recipe: Recipe, aliases: Mapping[str, str]
+    path: str | os.PathLike[str],
+    stored: Iterable[StoredTensor],
+    recipe: Recipe,
+    aliases: Mapping[str, str],
+    edits: Iterable[Edit] = (),
 ) -> Path:
     """Writes a compressed model: one safetensors file, of exactly `form.file_bytes` bytes.
 
@@ -49,6 +58,7 @@ def save(
         stored: every tensor of the model, each once.
         recipe: what made them.
         aliases: other names of stored tensors in the model's state: alias -> the name that is stored.
+        edits: how the network's structure was changed.
 
     Returns:
         The path.
@@ -58,7 +68,7 @@ def save(
         OSError: when the file cannot be written; nothing is left behind then.
     """
     path, stored = Path(path), tuple(stored)
-    data = to_bytes(stored, recipe, aliases)
+    data = to_bytes(stored, recipe, aliases, edits)
     _check_decodes(data, stored)
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -72,14 +82,16 @@ def save(
     return path
 
 
-def to_bytes(stored: Iterable[StoredTensor], recipe: Recipe, aliases: Mapping[str, str]) -> bytes:
+def to_bytes(
+    stored: Iterable[StoredTensor], recipe: Recipe, aliases: Mapping[str, str], edits: Iterable[Edit] = ()
+) -> bytes:
     """The content of the file that `save` writes. Equal models give equal bytes.
 
     Raises:
         ModelError: when the tensors cannot be put into a file.
     """
     forms = [choose_form(tensor) for tensor in stored]
-    about = metadata(forms, recipe, aliases)
+    about = metadata(forms, recipe, aliases, edits)
     header_bytes([form.array for form in forms], about)  # names a dtype that the library does not know
     return safetensors.torch.save({form.stored.name: encode(form) for form in forms}, metadata=about)
 
@@ -128,15 +140,15 @@ def from_bytes(data: bytes) -> LoadedFile:
         if alias in state or name not in state:
             raise damaged(f"{alias!r} cannot be another name of {name!r}")
     state |= {alias: state[name] for alias, name in header.aliases.items()}
-    return LoadedFile(state, header.recipe, header.aliases)
+    return LoadedFile(state, header.recipe, header.aliases, header.edits)
 
 
 def load_into(path: str | os.PathLike[str], model: nn.Module) -> nn.Module:
-    """A copy of `model` with the tensors of a compressed file.
+    """A copy of `model` with the tensors of a compressed file, and with its changes of the structure made.
 
     Args:
         path: a file that `CompressedModel.save` wrote.
-        model: a module of the same architecture and dtype; it is not changed.
+        model: a module of the architecture and dtype from before the compression; it is not changed.
 
     Raises:
         FileFormatError: when the file is damaged or no compressed file.
@@ -144,15 +156,15 @@ def load_into(path: str | os.PathLike[str], model: nn.Module) -> nn.Module:
         OSError: when the file cannot be read.
     """
     loaded = load(path)
-    own = model.state_dict()
+    try:
+        result = apply_edits(copy.deepcopy(model), loaded.edits)
+    except ModelError as error:
+        raise ModelError(f"{os.fspath(path)} does not fit this {type(model).__name__}: {error} {_REMEDY}") from error
+    own = result.state_dict()
     wanted = {name: tensor for name, tensor in own.items() if isinstance(tensor, Tensor)}
     problem = _misfit(loaded.state, wanted)
     if problem:
-        raise ModelError(
-            f"{os.fspath(path)} does not fit this {type(model).__name__}: {problem} "
-            "Pass a model of the architecture and dtype that was compressed."
-        )
-    result = copy.deepcopy(model)
+        raise ModelError(f"{os.fspath(path)} does not fit this {type(model).__name__}: {problem} {_REMEDY}")
     result.load_state_dict({**own, **loaded.state})
     return result
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from compress_explorer.engine.form import FLOAT_ZERO_BITS, FORMAT_VERSION, METADATA_KEY
 from compress_explorer.engine.matrix import Layout
+from compress_explorer.engine.structure import Edit, edit_from_json
 from compress_explorer.methods.code import Grid
 from compress_explorer.methods.coded_scale import SCALE_FORMATS, ScaleFormat
 from compress_explorer.methods.formats import FORMATS as WEIGHT_FORMATS
@@ -28,6 +29,9 @@ ROWS = ("tensor", "channel")
 ROOM = 2**28
 WEIGHTS_PER_BYTE = 2**16
 """A file of B bytes may hold ROOM + WEIGHTS_PER_BYTE * B weights: zeros cost no bytes, but memory."""
+
+MOST_EDITS = 10_000
+"""Changes of the network's structure: each takes time."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +108,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Header:
-    """The header's own part: recipe, treated tensors and aliases (alias -> the name that is stored)."""
+    """The header's own part: recipe, treated tensors, aliases (alias -> the name that is stored) and edits."""
 
     recipe: Recipe
     entries: tuple[Entry, ...]
     aliases: dict[str, str]
+    edits: tuple[Edit, ...]
 
 
 def read_arrays(data: bytes) -> dict[str, Tensor]:
@@ -167,7 +172,11 @@ def read_header(data: bytes) -> Header:
     aliases = _mapping(content.get("aliases", {}), "its list of aliases")
     if not all(isinstance(name, str) for name in aliases.values()):
         raise damaged("an alias names no tensor")
-    return Header(Recipe.from_dict(_mapping(content.get("recipe"), "its recipe")), entries, aliases)
+    edits = content.get("edits", [])
+    if not isinstance(edits, list) or len(edits) > MOST_EDITS:
+        raise damaged(f"its changes of the network's structure are no list of up to {MOST_EDITS}")
+    recipe = Recipe.from_dict(_mapping(content.get("recipe"), "its recipe"))
+    return Header(recipe, entries, aliases, tuple(edit_from_json(edit) for edit in edits))
 
 
 def damaged(what: str) -> FileFormatError:

@@ -5,7 +5,8 @@ dtype, shape and place), and the arrays' bytes without gaps. Every tensor is one
 that were left alone stand as they are. A treated one is an array of bytes: its positions, then its values, scales,
 zero points and codebook, as far as it has them; each part begins at a whole byte, floats are little-endian.
 
-The header's metadata hold one text, JSON: {"version", "recipe", "styles", "tensors", "aliases"}. "tensors" maps the
+The header's metadata hold one text, JSON: {"version", "recipe", "styles", "tensors", "aliases", "edits"}; the last
+two where there are any. "edits" are the changes of the network's structure, see `structure`. "tensors" maps the
 name of each treated tensor to [shape, style], [shape, style, "mask"] or [shape, style, gap width, entries]: no
 positions, a bitmask, or a relative index. A style, an index into "styles", is what tensors have in common:
 
@@ -34,6 +35,7 @@ from compress_explorer.engine.contents import Contents
 from compress_explorer.engine.packing import packed_bytes
 from compress_explorer.engine.positions import best_width
 from compress_explorer.engine.stored import StoredTensor
+from compress_explorer.engine.structure import Edit, edit_to_json
 from compress_explorer.methods.code import Code
 from compress_explorer.spec.errors import ModelError
 from compress_explorer.spec.recipe import Recipe
@@ -206,13 +208,16 @@ def zero_point_bits(zero_point: Tensor, bits: int) -> int:
     return bits if int(zero_point.max()) < 2**bits else 8
 
 
-def metadata(forms: Iterable[Form], recipe: Recipe, aliases: Mapping[str, str]) -> dict[str, str]:
+def metadata(
+    forms: Iterable[Form], recipe: Recipe, aliases: Mapping[str, str], edits: Iterable[Edit] = ()
+) -> dict[str, str]:
     """The header's metadata, see above: one key, because the library writes several in random order.
 
     Args:
         forms: how each tensor is stored.
         recipe: what made them.
         aliases: other names of stored tensors in the model's state: alias -> the name that is stored.
+        edits: how the network's structure was changed.
     """
     styles: list[dict[str, Any]] = []
     tensors: dict[str, list[Any]] = {}
@@ -227,6 +232,8 @@ def metadata(forms: Iterable[Form], recipe: Recipe, aliases: Mapping[str, str]) 
     content |= {"styles": styles, "tensors": tensors}
     if aliases:
         content["aliases"] = dict(aliases)
+    if listed := [edit_to_json(edit) for edit in edits]:
+        content["edits"] = listed
     return {METADATA_KEY: _compact(content)}
 
 
@@ -255,17 +262,20 @@ def header_bytes(arrays: Sequence[Array], about: Mapping[str, str]) -> int:
     return 8 + (length + 7) // 8 * 8
 
 
-def file_bytes(stored: Iterable[StoredTensor], recipe: Recipe, aliases: Mapping[str, str]) -> int:
+def file_bytes(
+    stored: Iterable[StoredTensor], recipe: Recipe, aliases: Mapping[str, str], edits: Iterable[Edit] = ()
+) -> int:
     """The size of the file that `file.save` would write, exactly, without writing or encoding anything.
 
     Args:
         stored: every tensor of the model, each once.
         recipe: what made them.
         aliases: other names of stored tensors: alias -> the name that is stored.
+        edits: how the network's structure was changed.
     """
     forms = [choose_form(tensor) for tensor in stored]
     arrays = [form.array for form in forms]
-    return header_bytes(arrays, metadata(forms, recipe, aliases)) + sum(array.bytes for array in arrays)
+    return header_bytes(arrays, metadata(forms, recipe, aliases, edits)) + sum(array.bytes for array in arrays)
 
 
 def plain_file_bytes(state: Mapping[str, Tensor]) -> int:

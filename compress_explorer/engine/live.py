@@ -249,7 +249,14 @@ class LiveEngine:
             return
         request, setting = self._served
         self._check(request)
-        self._listener(Update(request, "estimating", "status", setting, text=text))
+        # At work on the rest of the curve, the setting's own accuracy is exact already.
+        state: State = "exact" if self._is_answered(setting) else "estimating"
+        self._listener(Update(request, state, "status", setting, text=text))
+
+    def _is_answered(self, setting: Setting) -> bool:
+        """Whether the accuracy of the setting itself is exact."""
+        film = self._film if self._film is not None and self._film.shows(setting) else None
+        return film is not None and film.is_measured(film.values.index(setting.value))
 
     def _check(self, request: int) -> None:
         if self._stale(request):

@@ -23,7 +23,7 @@ def stored_tensors(work: Workpiece) -> tuple[StoredTensor, ...]:
     sites = {site.name: site for site in work.inventory.sites}
     aliases = dict(work.inventory.aliases)
     return tuple(
-        _stored(name, tensor, sites[name].layout, work.weights[name])
+        _stored(name, tensor, sites[name].layout, work.weights[name], name in work.treated)
         if name in sites
         else StoredTensor(name=name, values=tensor, layout=_plain_layout(tensor))
         for name, tensor in work.state.items()
@@ -31,7 +31,7 @@ def stored_tensors(work: Workpiece) -> tuple[StoredTensor, ...]:
     )
 
 
-def _stored(name: str, tensor: Tensor, layout: Layout, entry: Weights) -> StoredTensor:
+def _stored(name: str, tensor: Tensor, layout: Layout, entry: Weights, changed: bool) -> StoredTensor:
     """Pruned weights that are not quantized keep their bits exactly, float64 included."""
     if entry.code is not None:
         values = layout.from_matrix(entry.matrix).to(tensor.dtype)
@@ -39,7 +39,7 @@ def _stored(name: str, tensor: Tensor, layout: Layout, entry: Weights) -> Stored
         values = torch.where(layout.from_matrix(entry.kept), tensor, torch.zeros((), dtype=tensor.dtype))
     else:
         values = tensor
-    return StoredTensor(name=name, values=values, layout=layout, kept=entry.kept, code=entry.code)
+    return StoredTensor(name=name, values=values, layout=layout, kept=entry.kept, code=entry.code, changed=changed)
 
 
 def _plain_layout(tensor: Tensor) -> Layout:

@@ -2,9 +2,12 @@
 
 import torch
 
+from compress_explorer.engine.input_transform import buffers_of
+from compress_explorer.engine.structure import Transformed
 from compress_explorer.engine.targets import targets
 from compress_explorer.engine.weights import Weights
 from compress_explorer.engine.workpiece import Workpiece
+from compress_explorer.methods.code import Code
 from compress_explorer.spec.inventory import Skipped
 from compress_explorer.spec.recipe import Step
 from compress_explorer.spec.report import StepReport
@@ -13,10 +16,10 @@ from compress_explorer.spec.report import StepReport
 def step_report(step: Step, before: Workpiece, after: Workpiece) -> StepReport:
     """What `step` made of `before`, which became `after`."""
     old, new = before.seen(), after.seen()
-    treated = tuple(name for name in old if old[name] is not new[name])
-    quantized = tuple(name for name in treated if old[name].code is not None)
-    kept = tuple(name for name in quantized if new[name].code is old[name].code)
-    lost = tuple(name for name in quantized if new[name].code is None)
+    treated = tuple(name for name in old if _present(before, name) != _present(after, name))
+    quantized = tuple(name for name in treated if _code(before, name) is not None)
+    kept = tuple(name for name in quantized if _code(after, name) is _code(before, name))
+    lost = tuple(name for name in quantized if _code(after, name) is None)
     return StepReport(
         step=step,
         treated=treated,
@@ -28,7 +31,33 @@ def step_report(step: Step, before: Workpiece, after: Workpiece) -> StepReport:
         codes_kept=kept,
         codes_replaced=tuple(name for name in quantized if name not in kept + lost),
         codes_lost=lost,
+        beside=_beside(before, after),
     )
+
+
+def _present(work: Workpiece, name: str) -> list[Weights]:
+    """What now stands for an original tensor; compared by identity: a step that leaves weights alone passes them on."""
+    return [work.weights[part] for part in work.origins[name].parts]
+
+
+def _code(work: Workpiece, name: str) -> Code | None:
+    """The codes of what now stands for an original tensor; None where that is several tensors."""
+    present = _present(work, name)
+    return present[0].code if len(present) == 1 else None
+
+
+def _beside(before: Workpiece, after: Workpiece) -> tuple[str, ...]:
+    """What changed that is no weight: tensors of the state by their name, layers' inputs by the layer's."""
+    weights = {site.name for site in after.inventory.sites} | buffers_of(after.model)
+    common = [name for name in after.state if name in before.state and name not in weights]
+    tensors = [
+        name
+        for name in common
+        if after.state[name] is not before.state[name] and not torch.equal(after.state[name], before.state[name])
+    ]
+    inputs = [f"{edit.layer}.input".lstrip(".") for edit in after.edits if isinstance(edit, Transformed)]
+    known = [f"{edit.layer}.input".lstrip(".") for edit in before.edits if edit in after.edits]
+    return (*tensors, *(name for name in inputs if name not in known))
 
 
 def _left_alone(step: Step, before: Workpiece, after: Workpiece, treated: tuple[str, ...]) -> tuple[Skipped, ...]:

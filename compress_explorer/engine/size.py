@@ -41,12 +41,17 @@ from compress_explorer.engine.huffman import entropy, stream_bytes
 from compress_explorer.engine.packing import packed_bytes
 from compress_explorer.engine.positions import best_width, gap_counts, relative_bytes
 from compress_explorer.engine.stored import StoredTensor
+from compress_explorer.engine.structure import Edit
 from compress_explorer.spec.recipe import Recipe
 from compress_explorer.spec.size import ACCOUNTINGS, Accounting, SizeReport, TensorSize
 
 
 def size_report(
-    stored: Sequence[StoredTensor], recipe: Recipe, aliases: Mapping[str, str], baseline: Mapping[str, Tensor]
+    stored: Sequence[StoredTensor],
+    recipe: Recipe,
+    aliases: Mapping[str, str],
+    baseline: Mapping[str, Tensor],
+    edits: Sequence[Edit] = (),
 ) -> SizeReport:
     """The size of a compressed model.
 
@@ -56,16 +61,17 @@ def size_report(
         aliases: other names of stored tensors in the model's state: alias -> the name that is stored.
         baseline: the uncompressed model's state. Its file is a safetensors file without metadata, in which a
             tied tensor stands once.
+        edits: how the network's structure was changed; they stand in the file's header.
 
     Raises:
         ModelError: when the tensors cannot be put into a file.
     """
     forms = [choose_form(tensor) for tensor in stored]
     arrays = [form.array for form in forms]
-    header = header_bytes(arrays, metadata(forms, recipe, aliases))
+    header = header_bytes(arrays, metadata(forms, recipe, aliases, edits))
     original = {name: tensor for name, tensor in baseline.items() if isinstance(tensor, Tensor) and name not in aliases}
     return SizeReport(
-        tensors=tuple(_tensor_size(form) for form in forms),
+        tensors=tuple(_tensor_size(form, _dense_bytes(original.get(form.stored.name))) for form in forms),
         file=header + sum(array.bytes for array in arrays),
         header=header,
         baseline_file=plain_file_bytes(original),
@@ -83,24 +89,28 @@ def main_format(state: Mapping[str, Tensor]) -> str:
 
 def tensor_size(stored: StoredTensor) -> TensorSize:
     """The size of one tensor."""
-    return _tensor_size(choose_form(stored))
+    return _tensor_size(choose_form(stored), _dense_bytes(stored.values))
 
 
-def _tensor_size(form: Form) -> TensorSize:
+def _dense_bytes(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.numel() * tensor.element_size()
+
+
+def _tensor_size(form: Form, baseline: int) -> TensorSize:
     stored, contents = form.stored, form.contents
-    dense = stored.values.numel() * stored.values.element_size()
+    dense = _dense_bytes(stored.values)
     counted: dict[Accounting, float] = dict.fromkeys(ACCOUNTINGS, dense)
     if stored.treated:
         counted |= _accountings(contents)
         counted["packed"] = sum(form.parts.values())
     return TensorSize(
         name=stored.name,
-        treated=stored.treated,
+        treated=stored.treated or stored.changed,
         weights=contents.weights,
         zeros=count_zeros(stored.values),
         bits=contents.bits,
         position_format=form.position_format,
-        baseline=dense,
+        baseline=baseline,
         parts=tuple(form.parts.items()),
         accountings=tuple((accounting, counted[accounting]) for accounting in ACCOUNTINGS),
     )

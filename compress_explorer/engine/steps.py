@@ -5,14 +5,19 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from compress_explorer.engine.beside import treat_beside
+from compress_explorer.engine.channel_groups import check_example
+from compress_explorer.engine.channels import remove_channels
 from compress_explorer.engine.context import Context
 from compress_explorer.engine.evidence import calibration_split, evidence
+from compress_explorer.engine.factoring import factor
 from compress_explorer.engine.layers import Inventory
 from compress_explorer.engine.targets import LEFT_OUT, Target, targets
 from compress_explorer.engine.weights import AllWeights, Weights
 from compress_explorer.engine.workpiece import Workpiece
 from compress_explorer.methods import catalogue
 from compress_explorer.methods.code import Code
+from compress_explorer.methods.values import Values
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.recipe import Recipe, Step
@@ -28,15 +33,23 @@ def apply_step(work: Workpiece, step: Step, context: Context) -> Workpiece:
     found, left_out = targets(work.inventory, step)
     work = work.with_refused({site.name: LEFT_OUT for site in left_out})
     for target in found:
-        work = _treat(work, method, target, context)
+        if method.result == "factors":
+            work = factor(work, method, target, context)
+        elif method.result == "channels":
+            work = remove_channels(work, method, target, context)
+        else:
+            work = _treat(work, method, target, context)
     return work
 
 
 def _treat(work: Workpiece, method: Method, target: Target, context: Context) -> Workpiece:
-    """The workpiece after the weights of one target were pruned or quantized."""
+    """The workpiece after the weights of one target, or what stands beside them, were treated."""
+    if method.result in ("inputs", "scales", "state"):
+        return treat_beside(work, method, target, context)
     if method.needs == "nothing":
         names = [site.name for site in target.sites]
-        return work.with_weights(_apply(method, {name: work.weights[name] for name in names}, target.values))
+        changed = _apply(method, {name: work.weights[name] for name in names}, target.values)
+        return _with_results(work, method, changed)
     values = {name: value for name, value in target.values.items() if name != "samples"}
     known = evidence(work, method, target.sites, int(target.values["samples"]), context)
     refused = {name: found for name, found in known.items() if isinstance(found, str)}
@@ -49,7 +62,7 @@ def _treat(work: Workpiece, method: Method, target: Target, context: Context) ->
         for done, name in enumerate(statistics, start=1):
             context.tell(f"{method.label}: layer {done} of {len(statistics)}")
             changed |= _apply(method, {name: work.weights[name]}, values, statistics)
-    return work.with_weights(changed)
+    return _with_results(work, method, changed)
 
 
 def _apply(
@@ -66,8 +79,19 @@ def _apply(
     return {name: _combine(entries[name], result) for name, result in zip(entries, results, strict=True)}
 
 
-def _combine(entry: Weights, result: Tensor | Code) -> Weights:
+def _combine(entry: Weights, result: Tensor | Code | Values) -> Weights:
+    if isinstance(result, Values):
+        return entry.revalued(result)
     return entry.quantized(result) if isinstance(result, Code) else entry.pruned(result)
+
+
+def _with_results(work: Workpiece, method: Method, changed: AllWeights) -> Workpiece:
+    """The workpiece with the results of `method`; new floating-point values are those of the state from now on."""
+    if method.result != "values":
+        return work.with_weights(changed)
+    layouts = {site.name: site.layout for site in work.inventory.sites}
+    state = {name: layouts[name].from_matrix(entry.matrix).to(work.state[name]) for name, entry in changed.items()}
+    return work.with_weights(changed, state)
 
 
 def check_recipe(recipe: Recipe, inventory: Inventory, context: Context) -> Recipe:
@@ -78,6 +102,9 @@ def check_recipe(recipe: Recipe, inventory: Inventory, context: Context) -> Reci
     """
     for step in recipe:
         targets(inventory, step)
-        if catalogue.method(step.method).needs != "nothing":
+        method = catalogue.method(step.method)
+        if method.needs_data:
             calibration_split(step.method, context)
+        if method.result == "channels":
+            check_example(step.method, context)
     return Recipe(catalogue.complete(step) for step in recipe)

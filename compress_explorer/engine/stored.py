@@ -18,6 +18,7 @@ class StoredTensor:
         layout: the matrix form [channels, n] in whose row-major order codes and positions are stored.
         kept: bool [channels, n], False where a weight was pruned; None when nothing was.
         code: the quantized form, or None while the values are plain floats.
+        changed: whether a step has treated it, be it only that other plain floats now stand there.
     """
 
     name: str
@@ -25,6 +26,7 @@ class StoredTensor:
     layout: Layout
     kept: Tensor | None = None
     code: Code | None = None
+    changed: bool = False
 
     @property
     def treated(self) -> bool:

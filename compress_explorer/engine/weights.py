@@ -9,6 +9,7 @@ from torch import Tensor
 from compress_explorer.engine.layers import Inventory
 from compress_explorer.engine.matrix import as_float32_matrix
 from compress_explorer.methods.code import Code
+from compress_explorer.methods.values import Values
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +45,12 @@ class Weights:
             # bfloat16 rounds as coarsely as 8 bits quantize: the error must count.
             values = values.to(self.dtype).float()
         return replace(self, matrix=values if self.kept is None else torch.where(self.kept, values, 0.0), code=code)
+
+    def revalued(self, new: Values) -> "Weights":
+        """The weights `new` in place of these, no longer quantized; what was pruned stays so."""
+        kept = self.mask & new.kept
+        matrix = torch.where(kept, new.matrix.to(self.dtype).float(), 0.0)
+        return replace(self, matrix=matrix, kept=None if self.kept is None and bool(kept.all()) else kept, code=None)
 
 
 AllWeights = Mapping[str, Weights]

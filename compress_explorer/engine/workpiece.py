@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from compress_explorer.engine.copying import copy_with, tensors_of
 from compress_explorer.engine.layers import Inventory, inspect_model
+from compress_explorer.engine.structure import Edit
 from compress_explorer.engine.weights import AllWeights, Weights, original_weights
 
 
@@ -38,6 +39,7 @@ class Workpiece:
         origins: what became of each weight tensor of the original model, by its original name.
         treated: the sites that some step has treated.
         refused: why the last step that named a site left it alone.
+        edits: how the structure of `model` came out of the original's.
         memo: what was gathered about this model for methods that need more than weights.
     """
 
@@ -48,6 +50,7 @@ class Workpiece:
     origins: Mapping[str, Origin]
     treated: frozenset[str] = frozenset()
     refused: Mapping[str, str] = field(default_factory=dict)
+    edits: tuple[Edit, ...] = ()
     memo: dict[Hashable, Any] = field(default_factory=dict, repr=False)
 
     def with_weights(self, changed: AllWeights, state: Mapping[str, Tensor] | None = None) -> "Workpiece":

@@ -21,6 +21,9 @@ class InputStatistics:
         peak: float32 [g, n], the largest |x| of each feature.
         vectors: how many input vectors were seen.
         samples: on how many samples.
+        mean_magnitude: float64 [g, n], the mean of |x|.
+        window: how many neighbouring columns see one input channel at different places: the places of a
+            convolution's kernel, 1 for a linear layer.
     """
 
     moment: Tensor
@@ -28,11 +31,71 @@ class InputStatistics:
     peak: Tensor
     vectors: int
     samples: int
+    mean_magnitude: Tensor | None = None
+    window: int = 1
 
     @property
     def groups(self) -> int:
         """The number of groups."""
         return self.moment.shape[0]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class InputValues:
+    """The values of which a layer's input consists on the calibration samples, its features not told apart.
+
+    Attributes:
+        low: float32 [rows], the smallest value of each row of the input (its first axis: samples), in their order.
+        high: float32 [rows], the largest.
+        values: float32 [m], the values themselves in ascending order; of very many, some evenly spaced in the input.
+    """
+
+    low: Tensor
+    high: Tensor
+    values: Tensor
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LayerBefore:
+    """A layer as it was before its weights were rounded and pruned, and what it is fed.
+
+    Attributes:
+        weight: float32 [channels, n], its weights then.
+        inputs: what it is fed now.
+    """
+
+    weight: Tensor
+    inputs: InputStatistics
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BatchMoments:
+    """What a batch normalization computes over each batch.
+
+    Attributes:
+        mean: float64 [batches, features].
+        variance: float64 [batches, features], unbiased.
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two layers of which the second is fed the first's output through a function f with f(c x) = c f(x) for c > 0.
+
+    Attributes:
+        first: its place among the weight matrices.
+        second: its place.
+        groups: of the second: its rows fall into so many equal blocks, each of which sees outputs of its own.
+        window: how many neighbouring columns of the second see one output channel of the first.
+    """
+
+    first: int
+    second: int
+    groups: int = 1
+    window: int = 1
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -12,6 +12,7 @@ RESULTS: dict[Result, str] = {
     "factors": "a product of smaller layers",
     "channels": "a smaller network: channels are removed",
     "inputs": "layers whose inputs are scaled or quantized",
+    "scales": "rescaled weights of layers that follow each other",
     "state": "new biases or running statistics",
 }
 """What a method leaves, in words."""
@@ -20,6 +21,11 @@ NEEDS: dict[Needs, str] = {
     "nothing": "nothing but the weights",
     "inputs": "what the layers are fed on the train split",
     "gradients": "gradients of the loss on the train split",
+    "values": "the values that the layers are fed on the train split",
+    "before": "the weights before they were rounded and pruned, and what the layers are fed on the train split",
+    "batches": "means and variances of batches of the train split",
+    "pairs": "the order of the layers",
+    "scales": "the scales of the batch normalizations",
 }
 """What a method looks at, in words."""
 

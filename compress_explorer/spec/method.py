@@ -7,23 +7,29 @@ from typing import Any, Literal
 from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.parameter import Parameter, Value
 
-Result = Literal["mask", "code", "values", "factors", "channels", "inputs", "state"]
+Result = Literal["mask", "code", "values", "factors", "channels", "inputs", "scales", "state"]
 """What a method's function returns for one tensor.
 
 mask: bool [channels, n], the weights to keep.
 code: a `methods.code.Code`, the quantized form.
 values: new floating-point weights.
-factors: the matrix as a product of smaller ones.
+factors: the weights as a product of smaller tensors, `methods.factors.Factors` or `TuckerFactors`.
 channels: bool [channels], the output channels to keep; the others are removed from the network.
-inputs: what is done to the layer's input: a scale of each feature, a quantizer.
+inputs: a `methods.input_change.InputChange`: what is done to the layer's input.
+scales: (rows [channels], weights [channels, n]): what each row and each weight is multiplied by.
 state: new values of what is no weight: biases, running statistics.
 """
 
-Needs = Literal["nothing", "inputs", "gradients"]
-"""What a method must know beside the weights, gathered on the task's train split.
+Needs = Literal["nothing", "inputs", "gradients", "values", "before", "batches", "pairs", "scales"]
+"""What a method must know beside the weights, see `methods.evidence`; the last two need no data, the others do.
 
 inputs: the second moments of what each layer is fed.
 gradients: those of the loss with respect to the weights.
+values: the values that each layer is fed.
+before: the weights before they were rounded and pruned, and the moments of what each layer is fed.
+batches: the means and variances of batches at each batch normalization.
+pairs: which layers follow each other.
+scales: those of the batch normalizations that each channel passes, float32 [channels, normalizations].
 """
 
 
@@ -44,7 +50,9 @@ class Method:
         needs: what it must know beside the weights.
         apply: the function. For scope "tensor" it takes (weight [channels, n], kept [channels, n] bool, **values);
             for scope "model", lists of these, one entry a tensor, and returns a list. Where it needs more than the
-            weights, that stands third, behind `kept`.
+            weights, that stands third, behind `kept`. A method whose result are factors takes the weight in its
+            layer's shape, [channels, inputs, *kernel]; one whose result are channels, in each row all weights that
+            compute a channel, be it in several layers.
         preview: for methods that map each weight by its value alone: (one index a tensor, **values) -> one
             `ScalarMap` a tensor, so that every slider position is known without a pass over the weights; else None.
     """
@@ -61,6 +69,11 @@ class Method:
     needs: Needs = "nothing"
     apply: Callable[..., Any] = field(repr=False)
     preview: Callable[..., Any] | None = field(default=None, repr=False)
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether it looks at the train split."""
+        return self.needs not in ("nothing", "pairs", "scales")
 
     def parameter(self, name: str) -> Parameter:
         """The parameter called `name`.

@@ -21,6 +21,7 @@ class StepReport:
         codes_kept: tensors that were quantized before, and still have the same codes.
         codes_replaced: tensors that were quantized before, and have other codes now.
         codes_lost: tensors that were quantized before, and are plain numbers now.
+        beside: what it changed that is no weight: biases, running statistics, inputs of layers.
     """
 
     step: Step
@@ -33,6 +34,7 @@ class StepReport:
     codes_kept: tuple[str, ...]
     codes_replaced: tuple[str, ...]
     codes_lost: tuple[str, ...]
+    beside: tuple[str, ...] = ()
 
     def sentence(self) -> str:
         """The effect in words, e.g. "3 tensors · all 239,580 zeros stay zero"."""
@@ -53,6 +55,8 @@ class StepReport:
         ):
             if names:
                 parts.append(f"{_count(len(names), 'tensor')} {what if len(names) == 1 else _plural(what)}")
+        if self.beside:
+            parts.append(f"{_count(len(self.beside), 'tensor')} beside the weights changed")
         if self.left_alone:
             parts.append(f"{_count(len(self.left_alone), 'tensor')} left alone")
         return " · ".join(parts)

@@ -34,12 +34,12 @@ class TensorSize:
 
     Attributes:
         name: its name in the model's state, e.g. "fc1.weight".
-        treated: whether a step of the recipe changed its stored form; biases and buffers are not.
+        treated: whether a step of the recipe treated it; biases and buffers are not.
         weights: the number of elements.
         zeros: how many of them are exactly zero.
         bits: the width of one stored value (code width, or the dtype's).
         position_format: how the file says where the kept weights are: "none", "bitmask" or "relative-N".
-        baseline: bytes in the uncompressed model's file.
+        baseline: bytes in the uncompressed model's file; 0 of a tensor that it does not have, such as a factor.
         parts: (part, bytes) of the packed form, for each of PARTS; they sum to the packed accounting.
         accountings: (accounting, bytes) for each of ACCOUNTINGS; fractions of a byte only in "entropy".
     """

@@ -18,14 +18,24 @@ def steps_of(method: Method) -> list[Step]:
     return [Step(method.name, ("*",), None, **values) for values in combined + ends]
 
 
-STEPS = [step for method in METHODS for step in steps_of(method)]
+STRUCTURE_METHODS = [method for method in METHODS if method.result in ("factors", "channels")]
+STRUCTURE_STEPS = [step for method in STRUCTURE_METHODS for step in steps_of(method)]
+"""Steps that change the network's structure; they may need a task with a train split."""
+BESIDE_METHODS = [method for method in METHODS if method.result in ("inputs", "scales", "state")]
+BESIDE_STEPS = [step for method in BESIDE_METHODS for step in steps_of(method)]
+"""Steps that change what stands beside the weights; most need a task with a train split."""
+# The others take data, which most of these tests have not: test_calibrated.py goes through all of them.
+WEIGHT_METHODS = [method for method in METHODS if method.result in ("mask", "code", "values")]
+FREE = [method for method in WEIGHT_METHODS if method.needs == "nothing"]
+CALIBRATED = [method for method in WEIGHT_METHODS if method.needs != "nothing"]
+STEPS = [step for method in FREE for step in steps_of(method)]
 # Those whose sparsity is a fraction of the weights, not of blocks or channels.
 PRUNERS = [
     method
-    for method in METHODS
+    for method in FREE
     if method.family == "Pruning" and any(parameter.name == "sparsity" for parameter in method.parameters)
 ]
-QUANTIZERS = [method for method in METHODS if method.result == "code"]
+QUANTIZERS = [method for method in FREE if method.result == "code"]
 QUANTIZER_STEPS = [step for method in QUANTIZERS for step in steps_of(method)]
 
 

@@ -18,7 +18,7 @@ from compress_explorer.engine.sweep import sweep
 from compress_explorer.engine.task import Task, accuracy
 from compress_explorer.spec.errors import CompressExplorerError
 from compress_explorer.spec.recipe import Recipe, Step
-from tests.engine.recipes import STEPS, step_id
+from tests.engine.recipes import BESIDE_STEPS, STEPS, STRUCTURE_STEPS, step_id
 from tests.engine.tasks import network, samples, task
 from tests.engine.test_live import Recorder, setting
 
@@ -93,10 +93,12 @@ def untouched(work: Callable[[nn.Module], object]) -> None:
     assert global_state() == around
 
 
-@pytest.mark.parametrize("step", STEPS, ids=step_id)
+@pytest.mark.parametrize("step", STEPS + STRUCTURE_STEPS + BESIDE_STEPS, ids=step_id)
 def test_compressing_measuring_and_sizing(step):
+    own = Task(name="points", test=TASK.test, train=TASK.validation)
+
     def work(model: nn.Module) -> None:
-        compressed = compress(model, step, TASK)
+        compressed = compress(model, step, own)
         compressed.size()
         evaluate(compressed, TASK)
 

@@ -6,6 +6,8 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from compress_explorer.methods.evidence import GradientStatistics, InputStatistics, InputValues
+
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
     """Normally distributed weights, the same on every run."""
@@ -78,3 +80,49 @@ def matrices(largest: float = 1e30, max_side: int = 24) -> st.SearchStrategy[Ten
     )
     shapes = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=max_side)
     return hnp.arrays(np.float32, shapes, elements=elements).map(torch.from_numpy)
+
+
+def inputs_like(width: int, vectors: int = 64, seed: int = 2, groups: int = 1) -> Tensor:
+    """Input vectors whose features depend on one another, float64 [groups, vectors, width]."""
+    generator = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(groups, width, width, generator=generator) / width**0.5
+    free = torch.randn(groups, vectors, width, generator=generator)
+    return (free @ (torch.eye(width) + mixing) + 0.3).double()
+
+
+def statistics_of(inputs: Tensor) -> InputStatistics:
+    """What calibration finds out about these input vectors, float64 [groups, vectors, n]."""
+    vectors = inputs.shape[1]
+    return InputStatistics(
+        moment=inputs.transpose(1, 2) @ inputs / vectors,
+        mean=inputs.mean(dim=1),
+        peak=inputs.abs().amax(dim=1).float(),
+        vectors=vectors,
+        samples=vectors,
+        mean_magnitude=inputs.abs().mean(dim=1),
+    )
+
+
+def values_of(inputs: Tensor) -> InputValues:
+    """What calibration finds out about inputs of any shape, one row a sample."""
+    rows = inputs.float().flatten(1)
+    return InputValues(low=rows.amin(dim=1), high=rows.amax(dim=1), values=rows.flatten().sort().values)
+
+
+def gradients_like(weight: Tensor, samples: int = 16, seed: int = 3) -> Tensor:
+    """A gradient of each sample's loss, float32 [samples, channels, n]."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(samples, *weight.shape, generator=generator)
+
+
+def gradient_statistics_of(gradients: Tensor) -> GradientStatistics:
+    """What calibration finds out about these gradients, [samples, channels, n]."""
+    return GradientStatistics(
+        mean=gradients.mean(dim=0), mean_square=gradients.square().mean(dim=0), samples=len(gradients)
+    )
+
+
+def output_error(weight: Tensor, changed: Tensor, statistics: InputStatistics) -> float:
+    """The mean squared error of the layer's output, summed over its channels."""
+    change = (weight.double() - changed.double()).reshape(statistics.groups, -1, weight.shape[1])
+    return float(((change @ statistics.moment) * change).sum())

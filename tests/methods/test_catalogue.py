@@ -19,7 +19,7 @@ def keywords(function) -> dict[str, object]:
 
 @every_method
 def test_functions_take_what_is_declared_with_the_same_defaults(entry):
-    declared = {parameter.name: parameter.default for parameter in entry.parameters}
+    declared = {parameter.name: parameter.default for parameter in entry.parameters if parameter.name != "samples"}
     assert keywords(entry.apply) == declared
     if entry.preview is not None:
         assert keywords(entry.preview) == declared
@@ -32,7 +32,8 @@ def test_functions_take_weights_and_mask_by_position(entry):
         for parameter in inspect.signature(entry.apply).parameters.values()
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
     ]
-    assert positional == (["weight", "kept"] if entry.scope == "tensor" else ["weights", "kept"])
+    known = {"nothing": [], "inputs": ["statistics"], "gradients": ["statistics"]}.get(entry.needs, [entry.needs])
+    assert positional == ["weight" if entry.scope == "tensor" else "weights", "kept", *known]
 
 
 @every_method

@@ -1,7 +1,8 @@
 """What every method of the catalogue must keep, whatever it does."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
 from typing import Any
 
 import pytest
@@ -13,21 +14,40 @@ from torch import Tensor
 from compress_explorer.methods.catalogue import METHODS
 from compress_explorer.methods.code import Code
 from compress_explorer.methods.coded_scale import SCALE_FORMATS, constants_of
+from compress_explorer.methods.evidence import BatchMoments, LayerBefore, Pair
 from compress_explorer.methods.formats import FORMATS
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter, Value
-from tests.methods.cases import WEIGHTS, all_kept, half_kept, matrices
+from tests.methods.cases import (
+    WEIGHTS,
+    all_kept,
+    gradient_statistics_of,
+    gradients_like,
+    half_kept,
+    inputs_like,
+    matrices,
+    normal,
+    statistics_of,
+    values_of,
+)
 
 PRUNERS = [method for method in METHODS if method.result == "mask"]
 QUANTIZERS = [method for method in METHODS if method.result == "code"]
+REVALUERS = [method for method in METHODS if method.result == "values"]
 
 
 def by_name(methods: list[Method]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("method", methods, ids=lambda method: method.name)
 
 
+FIXED: dict[str, list[Value]] = {"iterations": [5], "samples": [128]}
+"""Parameters that change how long a method works and little else, or that the engine reads."""
+
+
 def few_values(parameter: Parameter) -> list[Value]:
     """The ends of a parameter's slider, its default, and of a choice all."""
+    if parameter.name in FIXED:
+        return FIXED[parameter.name]
     positions = parameter.positions()
     return list(positions) if parameter.kind == "choice" else [positions[0], parameter.default, positions[-1]]
 
@@ -36,9 +56,10 @@ def settings_of(method: Method) -> list[dict[str, Value]]:
     """Every combination of the choices with, one number at a time, a few values of the numbers that have an effect."""
     names = [parameter.name for parameter in method.parameters if parameter.kind == "choice"]
     grids = [few_values(method.parameter(name)) for name in names]
+    fixed = {parameter.name: FIXED[parameter.name][0] for parameter in method.parameters if parameter.name in FIXED}
     found: dict[tuple[Value, ...], dict[str, Value]] = {}
     for values in itertools.product(*grids):
-        base = method.complete(dict(zip(names, values, strict=True)))
+        base = method.complete(dict(zip(names, values, strict=True)) | fixed)
         for setting in [base, *(base | {name: value} for name, value in numbers_of(method, base))]:
             found[tuple(setting.values())] = setting
     return list(found.values())
@@ -47,15 +68,34 @@ def settings_of(method: Method) -> list[dict[str, Value]]:
 def numbers_of(method: Method, base: dict[str, Value]) -> Iterator[tuple[str, Value]]:
     """A few values of each number that has an effect beside the choices of `base`."""
     for parameter in method.parameters:
-        if parameter.kind != "choice" and (parameter.when is None or base[parameter.when[0]] in parameter.when[1]):
+        if parameter.kind == "choice" or parameter.name == "samples":
+            continue
+        if parameter.when is None or base[parameter.when[0]] in parameter.when[1]:
             yield from ((parameter.name, value) for value in few_values(parameter))
 
 
+def known_of(method: Method, weight: Tensor) -> list[Any]:
+    """What the method needs beside the weights, one entry or none."""
+    makers: dict[str, Callable[[], Any]] = {
+        "inputs": lambda: statistics_of(inputs_like(weight.shape[1])),
+        "gradients": lambda: gradient_statistics_of(gradients_like(weight)),
+        "values": lambda: values_of(inputs_like(weight.shape[1])[0]),
+        "before": lambda: LayerBefore(weight=weight * 1.01, inputs=statistics_of(inputs_like(weight.shape[1]))),
+        "scales": lambda: normal(len(weight), 2, seed=3),
+        "batches": lambda: BatchMoments(mean=normal(3, 4).double(), variance=normal(3, 4).double().square()),
+    }
+    return [makers[method.needs]()] if method.needs in makers else []
+
+
 def run(method: Method, weight: Tensor, kept: Tensor, values: dict[str, Value]) -> Any:
-    """The method's result for one tensor, whatever its scope."""
+    """The method's result for one tensor, whatever its scope; for the pair of it and its transpose."""
+    values = {name: value for name, value in values.items() if name != "samples"}  # the engine alone reads it
+    if method.needs == "pairs":
+        return method.apply([weight, weight.T], [kept, kept.T], [Pair(first=0, second=1)], **values)
+    arguments = [weight, kept, *known_of(method, weight)]
     if method.scope == "model":
-        return method.apply([weight], [kept], **values)[0]
-    return method.apply(weight, kept, **values)
+        return method.apply(*[[argument] for argument in arguments], **values)[0]
+    return method.apply(*arguments, **values)
 
 
 @by_name(list(METHODS))
@@ -80,6 +120,26 @@ def test_a_mask_is_a_new_subset_of_the_kept_weights(name, method):
             assert (mask.dtype, mask.shape) == (torch.bool, weight.shape)
             assert mask.data_ptr() != kept.data_ptr()
             assert not (mask & ~kept).any()
+
+
+@by_name([method for method in METHODS if method.result == "channels"])
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_channels_are_a_mask_with_at_least_one_left(name, method):
+    weight, kept = half_kept(WEIGHTS[name])
+    for values in settings_of(method):
+        keep = run(method, weight, kept, values)
+        assert (keep.dtype, keep.shape) == (torch.bool, (len(weight),))
+        assert keep.any()
+
+
+@by_name([method for method in METHODS if method.result == "factors"])
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_factors_are_finite_and_give_the_shape_of_the_weight(name, method):
+    weight, kept = half_kept(WEIGHTS[name])
+    for values in settings_of(method):
+        dense = run(method, weight, kept, values).dense()
+        assert (dense.dtype, dense.shape) == (torch.float32, weight.shape)
+        assert torch.isfinite(dense).all()
 
 
 @by_name(QUANTIZERS)
@@ -158,6 +218,28 @@ def test_no_more_distinct_values_share_a_scale_than_codes_exist(method, weight, 
 def test_the_same_call_gives_the_same_result(method, weight, data):
     values = data.draw(st.sampled_from(settings_of(method)))
     one, other = (run(method, weight, all_kept(weight), values) for _ in range(2))
-    if isinstance(one, Code):
-        one, other = one.decode(), other.decode()
-    assert torch.equal(one, other)
+    assert all(torch.equal(first, second) for first, second in zip(tensors_in(one), tensors_in(other), strict=True))
+
+
+def tensors_in(result: Any) -> list[Tensor]:
+    """All tensors of a method's result, whatever it is."""
+    if isinstance(result, Code):
+        return [result.decode()]
+    if isinstance(result, Tensor):
+        return [result]
+    if isinstance(result, list | tuple):
+        return [tensor for entry in result for tensor in tensors_in(entry)]
+    return tensors_in(list(vars(result).values())) if is_dataclass(result) else []
+
+
+@by_name(REVALUERS)
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_new_values_are_finite_and_zero_where_pruned(name, method):
+    for weight, kept in (half_kept(WEIGHTS[name]), (WEIGHTS[name], all_kept(WEIGHTS[name]))):
+        for values in settings_of(method):
+            found = run(method, weight, kept, values)
+            assert (found.matrix.dtype, found.matrix.shape) == (torch.float32, weight.shape)
+            assert (found.kept.dtype, found.kept.shape) == (torch.bool, weight.shape)
+            assert torch.isfinite(found.matrix).all()
+            assert not (found.kept & ~kept).any()
+            assert not found.matrix[~found.kept].any()

@@ -199,6 +199,7 @@ WITHOUT_PREVIEW = {
     "fp4",
     "mx",
     "nvfp4",
+    "activations-dynamic",
     "stochastic",
     "hqq",
     "integer-percentile",
@@ -206,12 +207,14 @@ WITHOUT_PREVIEW = {
     "ternary",
     "k-means",
     "power-of-two-literal",
+    *(method.name for method in METHODS if method.needs != "nothing"),
 }
 
 
 def test_methods_that_look_at_more_than_the_value_have_no_preview():
     index = WeightIndex.build(LAYERS[0])
-    assert {method.name for method in METHODS if method.preview is None} == WITHOUT_PREVIEW
+    structure = {method.name for method in METHODS if method.result in ("factors", "channels")}
+    assert {method.name for method in METHODS if method.preview is None} == WITHOUT_PREVIEW | structure
     for granularity in ("channel", "group"):
         assert integer.preview([index], granularity=granularity) is None
     assert power_of_two.preview([index], granularity="channel") is None

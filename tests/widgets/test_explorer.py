@@ -12,6 +12,7 @@ from ipywidgets.widgets.widget import _instances
 from torch import nn
 
 import compress_explorer as ce
+from compress_explorer.spec.errors import ModelError
 from compress_explorer.widgets.explorer import Explorer
 
 
@@ -66,7 +67,11 @@ def test_opens_on_exact_numbers(explorer):
     assert explorer._stage.status["request"] == 1
 
 
-@pytest.mark.parametrize("method", ce.methods()["name"])
+# Tried below on a network that has batch normalization; on others it says that there is none.
+EVERYWHERE = [name for name in ce.methods()["name"] if name != "batch-norm-recalibration"]
+
+
+@pytest.mark.parametrize("method", EVERYWHERE)
 def test_every_method_from_its_menu_with_every_control(explorer, method):
     explorer._panel.methods.method.value = method
     assert explorer.state.active.method == method
@@ -75,9 +80,31 @@ def test_every_method_from_its_menu_with_every_control(explorer, method):
         if hasattr(control, "options"):
             control.value = control.options[-1]
         else:
-            control.value = getattr(control, "max", 3) if name != "group_size" else 64
+            control.value = {"group_size": 64, "iterations": 100}.get(name, getattr(control, "max", 3))
         assert dict(explorer.state.active.values)[name] == control.value
         assert_shows_its_state(explorer)
+
+
+def test_recalibration_needs_batch_normalization_and_says_so(explorer):
+    explorer._panel.methods.method.value = "batch-norm-recalibration"
+    with pytest.raises(ModelError, match="no batch normalization"):
+        explorer.wait(60)
+    explorer._panel.methods.method.value = "integer"
+    assert_shows_its_state(explorer)
+
+
+def test_recalibration_in_the_explorer():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4)).eval()
+    step = ce.Step("batch-norm-recalibration")
+    opened = ce.explore(model, recipe=step, test=small_data(model), train=small_data(model, 200))
+    try:
+        opened.wait(60)
+        compressed = ce.compress(model, opened.state.recipe, opened._open_engine().task)
+        assert shown(opened)[0] == compressed.size().file
+        assert shown(opened)[1] == ce.evaluate(compressed, opened._open_engine().task).value
+    finally:
+        opened.close()
 
 
 def test_request_grows_by_one_with_every_accepted_change_and_only_then(explorer):
