@@ -126,7 +126,7 @@ def _stored(name: str, tensor: Tensor, layout: Layout, entry: Weights) -> Stored
         values = torch.where(layout.from_matrix(entry.kept), tensor.detach(), torch.zeros((), dtype=tensor.dtype))
     else:
         values = tensor.detach()
-    return StoredTensor(name=name, values=values, layout=layout, kept=entry.kept, code=entry.code)
+    return StoredTensor(name=name, values=values, layout=layout, kept=entry.kept, code=entry.code, coding=entry.coding)
 
 
 def _plain_layout(tensor: Tensor) -> Layout:
@@ -136,11 +136,17 @@ def _plain_layout(tensor: Tensor) -> Layout:
 def skipped_tensors(inventory: Inventory, weights: AllWeights) -> tuple[Skipped, ...]:
     """All tensors that are stored as they were, with the reason."""
     untouched = tuple(
-        Skipped(site.name, "no step of the recipe names this layer")
+        Skipped(site.name, _why_untouched(weights[site.name]))
         for site in inventory.sites
         if weights[site.name].kept is None and weights[site.name].code is None
     )
     return untouched + inventory.skipped
+
+
+def _why_untouched(entry: Weights) -> str:
+    if entry.coding is None:
+        return "no step of the recipe names this layer"
+    return "plain floats without zeros are not coded: prune or quantize them first"
 
 
 def copy_with(model: nn.Module, replaced: Mapping[str, Tensor], inventory: Inventory) -> nn.Module:

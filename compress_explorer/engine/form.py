@@ -7,7 +7,8 @@ zero points and codebook, as far as it has them; each part begins at a whole byt
 
 The header's metadata hold one text, JSON: {"version", "recipe", "styles", "tensors", "aliases"}. "tensors" maps the
 name of each treated tensor to [shape, style], [shape, style, "mask"] or [shape, style, gap width, entries]: no
-positions, a bitmask, or a relative index. A style, an index into "styles", is what tensors have in common:
+positions, a bitmask, or a relative index. Where a coder was used, the bytes of a relative index's coded gaps and of the
+values follow: see `engine.coding`. A style, an index into "styles", is what tensors have in common:
 
     dtype       of the decoded tensor
     grid, bits, offset, group, levels    of the codes, see `methods.code.Code`; plain floats have none. Left out:
@@ -15,6 +16,8 @@ positions, a bitmask, or a relative index. A style, an index into "styles", is w
     scales, codebooks    "tensor" or "channel": whether there is one row of them or one for each channel
     zero_bits   width of a packed zero point
     axis, groups    of the layout, where the output channels are not the first axis
+    coding      "huffman" or "rans" where gaps and values are coded. The largest gap then always stands for a filler
+                that has no value. Plain floats are not coded, but their gaps are
 """
 
 import json
@@ -28,13 +31,15 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from compress_explorer.engine.coding import stream_bytes
 from compress_explorer.engine.contents import Contents
 from compress_explorer.engine.packing import packed_bytes
-from compress_explorer.engine.positions import best_width
+from compress_explorer.engine.positions import best_width, gap_counts, span_of
 from compress_explorer.engine.stored import StoredTensor
 from compress_explorer.methods.code import Code
 from compress_explorer.spec.errors import ModelError
 from compress_explorer.spec.recipe import Recipe
+from compress_explorer.spec.size import Coding
 
 FORMAT_VERSION = 1
 METADATA_KEY = "compress_explorer"
@@ -71,13 +76,15 @@ class Form:
         positions: "none": all weights in order; "bitmask": a bit for each weight, then the present ones;
             "relative": the gaps between the present ones, see `engine.positions`.
         width: bits of a gap; 0 unless positions are relative.
-        entries: the number of stored values.
+        entries: the number of stored values; where they are coded and positions relative, the number of gaps.
+        coding: the coder of values and gaps, or None.
     """
 
     contents: Contents
     positions: Literal["none", "bitmask", "relative"]
     width: int
     entries: int
+    coding: Coding | None = None
 
     @property
     def stored(self) -> StoredTensor:
@@ -94,14 +101,25 @@ class Form:
         """Whether the file holds the tensor itself, in its own shape and dtype."""
         return self.stored.code is None and self.positions == "none"
 
-    @property
+    @cached_property
     def value_bytes(self) -> int:
         """Bytes of the values."""
+        if self.coding is not None:
+            return self._coded_value_bytes(self.coding)
         return packed_bytes(self.entries, self.contents.bits)
 
-    @property
+    def _coded_value_bytes(self, coding: Coding) -> int:
+        contents = self.contents
+        if self.stored.code is None:
+            return packed_bytes(contents.count, contents.bits)
+        counts = contents.all_counts if self.positions == "none" else contents.present_counts
+        return stream_bytes(coding, counts)
+
+    @cached_property
     def position_bytes(self) -> int:
         """Bytes of the positions."""
+        if self.coding is not None and self.positions == "relative":
+            return stream_bytes(self.coding, gap_counts(self.contents.runs, self.width))
         if self.positions == "bitmask":
             return packed_bytes(self.contents.weights, 1)
         return packed_bytes(self.entries, self.width)
@@ -130,6 +148,8 @@ class Form:
         style: dict[str, Any] = {"dtype": str(self.stored.values.dtype).removeprefix("torch.")}
         if layout.axis:
             style |= {"axis": layout.axis, "groups": layout.groups}
+        if self.coding is not None:
+            style["coding"] = self.coding
         if code is None:
             return style
         style |= {"grid": code.grid, "bits": code.bits}
@@ -157,13 +177,16 @@ class Form:
             entry.append("mask")
         if self.positions == "relative":
             entry += [self.width, self.entries]
+        if self.coding is not None:
+            entry += [self.position_bytes, self.value_bytes] if self.positions == "relative" else [self.value_bytes]
         return entry
 
 
 def choose_form(stored: StoredTensor) -> Form:
     """The smallest form for a tensor; of equals the simplest. Tensors that were left alone stay as they are.
 
-    Quantized values may take the plain form only if the weights that were pruned have a code for zero.
+    Quantized values may take the plain form only if the weights that were pruned have a code for zero. Coded forms
+    are considered where a step asks for them; a tensor of plain floats without zeros has none.
     """
     contents = Contents(stored)
     plain = Form(contents, "none", 0, contents.weights)
@@ -173,7 +196,21 @@ def choose_form(stored: StoredTensor) -> Form:
     forms = [Form(contents, "bitmask", 0, contents.count), Form(contents, "relative", width, entries)]
     if contents.plain:
         forms.insert(0, plain)
+    if stored.coding is not None:
+        forms += coded_forms(contents, width, stored.coding)
     return min(forms, key=lambda form: form.payload)
+
+
+def coded_forms(contents: Contents, width: int, coding: Coding) -> list[Form]:
+    """The coded forms of a treated tensor: all values where that is possible; gaps of `width` bits, present values.
+
+    Plain floats are never coded: of theirs, the gaps alone are.
+    """
+    gaps = contents.runs.total + contents.runs.fillers(span_of(width, zero_level=False))
+    forms = [Form(contents, "relative", width, gaps, coding)]
+    if contents.plain and contents.stored.code is not None:
+        forms.insert(0, Form(contents, "none", 0, contents.weights, coding))
+    return forms
 
 
 def side_parts(code: Code | None) -> dict[Part, int]:

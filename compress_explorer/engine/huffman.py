@@ -148,9 +148,7 @@ def decode(data: NDArray[np.uint8], lengths: NDArray[np.uint8], count: int) -> N
     return symbols
 
 
-def _decode_from_every_bit(
-    data: NDArray[np.uint8], lengths: NDArray[np.uint8]
-) -> tuple[NDArray[np.int64], list[int]]:
+def _decode_from_every_bit(data: NDArray[np.uint8], lengths: NDArray[np.uint8]) -> tuple[NDArray[np.int64], list[int]]:
     """Of each bit of at most BLOCK bytes: the symbol if a code word begins there, and where the next one begins."""
     longest = int(lengths.max(initial=0))
     count = 8 * min(len(data), BLOCK)
@@ -204,11 +202,17 @@ def decode_stream(data: NDArray[np.uint8], alphabet: int, count: int) -> NDArray
     if not 1 <= width <= 8 or len(data) < end:
         raise ValueError("its code table is cut off")
     lengths = unpack(data[1:end], alphabet, width)
-    used = [int(length) for length in lengths[lengths > 0]]
-    # Kraft's sum: every sequence of bits must be a sequence of words. A lone symbol has the word 0.
-    if used != [1] and (max(used, default=99) > LONGEST or sum(2 ** (LONGEST - length) for length in used) != 2**LONGEST):
+    if not _is_code(lengths):
         raise ValueError("its code table is none of a Huffman code")
     return decode(data[end:], lengths, count)
+
+
+def _is_code(lengths: NDArray[np.uint8]) -> bool:
+    """Whether every sequence of bits is one of code words, by Kraft's sum; a lone symbol has the word 0."""
+    used = [int(length) for length in lengths[lengths > 0]]
+    if max(used, default=0) > LONGEST:
+        return False
+    return used == [1] or sum(2 ** (LONGEST - length) for length in used) == 2**LONGEST
 
 
 def _canonical_order(lengths: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -1,7 +1,8 @@
 """rANS: asymmetric numeral systems with a range of numbers for every symbol, and the exact length of its stream.
 
 Source: Duda, "Asymmetric numeral systems: entropy coding combining speed of Huffman coding with compression rate of
-arithmetic coding", arXiv 1311.2540, section 2 (the range variant, renormalised as streaming needs it).
+arithmetic coding", arXiv 1311.2540, its range variant; Townsend, "A tutorial on the range variant of asymmetric numeral
+systems", arXiv 2001.09186.
 
 A symbol s of frequency f (of M = 4096 in all, those before it taking the first c) is pushed onto a number x:
 x becomes (x // f) M + c + x mod f, which is nearly x M / f: log2(M / f) bits longer. x stays in 2^32..2^48 - 1: before
@@ -92,7 +93,7 @@ def unpack_table(data: NDArray[np.uint8], symbols: int) -> NDArray[np.int64]:
 
 
 def stream_bytes(counts: NDArray[np.int64]) -> int:
-    """Bytes of the stream that `encode_stream` makes of symbols with these counts, table included; 0 for an empty one."""
+    """Bytes of the stream that `encode_stream` makes of symbols with these counts, table included; 0 for none."""
     if not counts.any():
         return 0
     frequency = frequencies(counts)

@@ -13,6 +13,7 @@ from compress_explorer.methods.code import Code
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.recipe import Recipe, Step
+from compress_explorer.spec.size import Coding
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +25,14 @@ class Weights:
         kept: bool [channels, n], or None while nothing was pruned.
         code: the quantized form, or None.
         dtype: what the network computes with.
+        coding: the entropy coder of the file, or None.
     """
 
     matrix: Tensor
     kept: Tensor | None = None
     code: Code | None = None
     dtype: torch.dtype = torch.float32
+    coding: Coding | None = None
 
     @property
     def mask(self) -> Tensor:
@@ -95,7 +98,9 @@ def _apply(method: Method, entries: list[Weights], values: Mapping[str, Value]) 
     return [_combine(entry, result) for entry, result in zip(entries, results, strict=True)]
 
 
-def _combine(entry: Weights, result: Tensor | Code) -> Weights:
+def _combine(entry: Weights, result: Tensor | Code | Coding) -> Weights:
+    if isinstance(result, str):
+        return replace(entry, coding=result)
     return entry.quantized(result) if isinstance(result, Code) else entry.pruned(result)
 
 

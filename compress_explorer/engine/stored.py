@@ -6,6 +6,7 @@ from torch import Tensor
 
 from compress_explorer.engine.matrix import Layout
 from compress_explorer.methods.code import Code
+from compress_explorer.spec.size import Coding
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -18,6 +19,7 @@ class StoredTensor:
         layout: the matrix form [channels, n] in whose row-major order codes and positions are stored.
         kept: bool [channels, n], False where a weight was pruned; None when nothing was.
         code: the quantized form, or None while the values are plain floats.
+        coding: the entropy coder that a step asked for, used where it makes the file smaller; or None.
     """
 
     name: str
@@ -25,6 +27,7 @@ class StoredTensor:
     layout: Layout
     kept: Tensor | None = None
     code: Code | None = None
+    coding: Coding | None = None
 
     @property
     def treated(self) -> bool:

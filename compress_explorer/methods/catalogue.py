@@ -2,7 +2,16 @@
 
 from typing import TYPE_CHECKING
 
-from compress_explorer.methods import binary, integer, magnitude, magnitude_global, power_of_two, random
+from compress_explorer.methods import (
+    binary,
+    huffman,
+    integer,
+    magnitude,
+    magnitude_global,
+    power_of_two,
+    random,
+    rans,
+)
 from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter
@@ -18,6 +27,8 @@ METHODS: tuple[Method, ...] = (
     integer.METHOD,
     power_of_two.METHOD,
     binary.METHOD,
+    huffman.METHOD,
+    rans.METHOD,
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.parameter import Parameter, Value
 
-Result = Literal["mask", "code", "values", "factors", "channels", "inputs", "state"]
+Result = Literal["mask", "code", "values", "factors", "channels", "inputs", "state", "coding"]
 """What a method's function returns for one tensor.
 
 mask: bool [channels, n], the weights to keep.
@@ -17,6 +17,7 @@ factors: the matrix as a product of smaller ones.
 channels: bool [channels], the output channels to keep; the others are removed from the network.
 inputs: what is done to the layer's input: a scale of each feature, a quantizer.
 state: new values of what is no weight: biases, running statistics.
+coding: the name of the entropy coder that the file's values and gaps go through; the weights stay as they are.
 """
 
 Needs = Literal["nothing", "inputs", "gradients"]
