@@ -35,7 +35,7 @@ LENGTH_BITS = 4
 
 
 def frequencies(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Whole frequencies that share `TOTAL` as the counts share theirs, as nearly as rounding lets them.
+    """The whole frequencies, adding up to `TOTAL`, that make the stream of symbols with these counts shortest.
 
     Args:
         counts: int64 [symbols], up to 4096 of them, how often each symbol occurs; not all zero.
@@ -43,15 +43,22 @@ def frequencies(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     Returns:
         int64 [symbols]; 1 or more for every symbol that occurs, 0 for the others.
     """
-    result = np.maximum(np.rint(counts * (TOTAL / counts.sum())).astype(np.int64), counts > 0)
-    spare = TOTAL - int(result.sum())
-    for _ in range(abs(spare)):
-        # To or from the symbol where it shortens the stream the most, or lengthens it the least.
-        moved = result + 1 if spare > 0 else result - 1
-        with np.errstate(divide="ignore", invalid="ignore"):
-            saved = np.where((counts > 0) & (moved > 0), counts * np.log2(moved / result), -np.inf)
-        result[saved.argmax()] += 1 if spare > 0 else -1
-    return result
+    # A first guess: rare symbols get the least, the others share the rest.
+    rare = (counts > 0) & (counts * TOTAL < counts.sum())
+    share = np.where(rare, 0, counts) * ((TOTAL - rare.sum()) / counts[~rare].sum())
+    result = np.maximum(np.rint(share).astype(np.int64), counts > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        while True:
+            gain = np.where(counts > 0, counts * np.log2((result + 1) / result), -np.inf)
+            loss = np.where(result > 1, counts * np.log2(result / (result - 1)), np.inf)
+            spare = TOTAL - int(result.sum())
+            # The length is a convex function of each frequency: where no exchange of one helps, none does.
+            if spare == 0 and gain.max() <= loss.min() * (1 + 1e-12):
+                return result
+            if spare >= 0:
+                result[gain.argmax()] += 1
+            if spare <= 0:
+                result[loss.argmin()] -= 1
 
 
 def table_bytes(frequency: NDArray[np.int64]) -> int:

@@ -52,6 +52,10 @@ class Setting:
         return self.at(default)
 
 
+EXPLORABLE = tuple(entry for entry in catalogue.METHODS if any(value.kind != "choice" for value in entry.parameters))
+"""The methods with a numeric parameter, so that a slider can vary them."""
+
+
 def numeric_parameters(method: str) -> tuple[str, ...]:
     """The parameters of a method that a slider can vary, in order.
 

@@ -18,7 +18,7 @@ def steps_of(method: Method) -> list[Step]:
     return [Step(method.name, ("*",), **values) for values in combined + ends]
 
 
-STEPS = [step for method in METHODS for step in steps_of(method)]
+STEPS = [step for method in METHODS if method.result != "coding" for step in steps_of(method)]
 PRUNERS = [method for method in METHODS if method.result == "mask"]
 QUANTIZERS = [method for method in METHODS if method.result == "code"]
 QUANTIZER_STEPS = [step for method in QUANTIZERS for step in steps_of(method)]

@@ -113,4 +113,4 @@ def test_the_same_call_gives_the_same_result(method, weight, data):
     one, other = (run(method, weight, all_kept(weight), values) for _ in range(2))
     if isinstance(one, Code):
         one, other = one.decode(), other.decode()
-    assert torch.equal(one, other)
+    assert one == other if isinstance(one, str) else torch.equal(one, other)
