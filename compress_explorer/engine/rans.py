@@ -46,7 +46,7 @@ def frequencies(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     # A first guess: rare symbols get the least, the others share the rest.
     rare = (counts > 0) & (counts * TOTAL < counts.sum())
     share = np.where(rare, 0, counts) * ((TOTAL - rare.sum()) / counts[~rare].sum())
-    result = np.maximum(np.rint(share).astype(np.int64), counts > 0)
+    result: NDArray[np.int64] = np.maximum(np.rint(share).astype(np.int64), counts > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         while True:
             gain = np.where(counts > 0, counts * np.log2((result + 1) / result), -np.inf)
