@@ -35,14 +35,13 @@ from compress_explorer.engine.form import (
     Form,
     choose_form,
     coded_forms,
-    header_bytes,
     metadata,
-    plain_file_bytes,
     side_parts,
 )
 from compress_explorer.engine.huffman import entropy
 from compress_explorer.engine.packing import packed_bytes
 from compress_explorer.engine.positions import best_width, relative_bytes
+from compress_explorer.engine.safetensors_size import header_bytes, plain_file_bytes
 from compress_explorer.engine.stored import StoredTensor
 from compress_explorer.spec.recipe import Recipe
 from compress_explorer.spec.size import ACCOUNTINGS, Accounting, Coding, SizeReport, TensorSize

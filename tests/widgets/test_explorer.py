@@ -12,6 +12,7 @@ from ipywidgets.widgets.widget import _instances
 from torch import nn
 
 import compress_explorer as ce
+from compress_explorer.engine.setting import EXPLORABLE
 from compress_explorer.widgets.explorer import Explorer
 
 
@@ -65,7 +66,7 @@ def test_opens_on_exact_numbers(explorer):
     assert explorer._stage.status["request"] == 1
 
 
-@pytest.mark.parametrize("method", ce.methods()["name"])
+@pytest.mark.parametrize("method", [method.name for method in EXPLORABLE])
 def test_every_method_from_its_menu_with_every_control(explorer, method):
     explorer._panel.methods.method.value = method
     assert explorer.state.active.method == method
