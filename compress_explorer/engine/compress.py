@@ -92,8 +92,8 @@ class CompressedModel:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the compressed file; `size().file` is its exact length in bytes.
 
-        The file is safetensors: packed codes, positions, scales and codebooks, and the recipe. Nothing in it is
-        ever executed. `load_compressed(path, model)` reads it back.
+        The file is safetensors: packed or coded values, positions, scales and codebooks, and the recipe. Nothing in it
+        is ever executed. `load_compressed(path, model)` reads it back.
 
         Raises:
             OSError: when the file cannot be written; nothing is left behind then.

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import safetensors.torch
 import torch
@@ -19,6 +19,7 @@ from compress_explorer.methods.coded_scale import SCALE_FORMATS, ScaleFormat
 from compress_explorer.methods.formats import FORMATS as WEIGHT_FORMATS
 from compress_explorer.spec.errors import FileFormatError
 from compress_explorer.spec.recipe import Recipe
+from compress_explorer.spec.size import Coding
 
 FLOATS = {
     str(dtype).removeprefix("torch."): dtype for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -43,12 +44,14 @@ class Style:
         axis: of the layout.
         groups: of the layout.
         quantized: how codes are read, or None for plain floats.
+        coding: the coder of gaps and values, or None.
     """
 
     dtype: torch.dtype
     axis: int
     groups: int
     quantized: "Quantized | None"
+    coding: Coding | None
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,10 @@ class Entry:
         dtype: its dtype.
         positions: how the file says where the stored weights are.
         width: bits of a gap; 0 unless positions are relative.
-        entries: the number of stored values when positions are relative, else 0.
+        entries: the number of gaps when positions are relative, else 0.
         quantized: how codes are read, or None for plain floats.
+        coding: the coder of gaps and values, or None.
+        coded: the bytes of the coded gaps and of the values; zeros where there are none.
     """
 
     name: str
@@ -99,6 +104,8 @@ class Entry:
     width: int
     entries: int
     quantized: Quantized | None
+    coding: Coding | None
+    coded: tuple[int, int]
 
     @property
     def weights(self) -> int:
@@ -191,10 +198,11 @@ def _mapping(value: object, what: str) -> dict[str, Any]:
 
 
 def _entry(name: str, entry: object, styles: Sequence[Style]) -> Entry:
-    if not isinstance(entry, list) or not 2 <= len(entry) <= 4:
+    if not isinstance(entry, list) or not 2 <= len(entry) <= 6:
         raise damaged(f"{name} is described by {str(entry)[:60]!r}")
     style = styles[_whole(name, entry[1], "style", 0, len(styles) - 1)]
-    positions, width, entries = _positions(name, entry[2:])
+    places, coded = _coded(name, entry[2:], style.coding)
+    positions, width, entries = _positions(name, places)
     if style.quantized is None and positions == "none":
         raise damaged(f"{name} is described, but has neither codes nor positions")
     return Entry(
@@ -205,6 +213,8 @@ def _entry(name: str, entry: object, styles: Sequence[Style]) -> Entry:
         width=width,
         entries=entries,
         quantized=style.quantized,
+        coding=style.coding,
+        coded=coded,
     )
 
 
@@ -216,6 +226,16 @@ def _layout(name: str, shape: object, style: Style) -> Layout:
     if style.axis == 1 and (len(shape) < 2 or shape[0] % style.groups):
         raise damaged(f"{name} has the shape {shape} with {style.groups} groups")
     return Layout(tuple(shape), style.axis, style.groups)
+
+
+def _coded(name: str, entry: Sequence[object], coding: Coding | None) -> tuple[Sequence[object], tuple[int, int]]:
+    """What describes the positions, and the bytes of the coded gaps and of the values that stand behind it."""
+    if coding is None:
+        return entry, (0, 0)
+    if len(entry) not in (1, 4):  # of all values, or of a relative index
+        raise damaged(f"{name} is coded, but has positions {str(entry)[:60]!r}")
+    gaps = _whole(name, entry[2], "bytes of gaps", 0, 2**62) if len(entry) == 4 else 0
+    return entry[: len(entry) // 2], (gaps, _whole(name, entry[-1], "bytes of values", 0, 2**62))
 
 
 def _positions(name: str, entry: Sequence[object]) -> tuple[Literal["none", "bitmask", "relative"], int, int]:
@@ -235,11 +255,15 @@ def _style(name: str, style: Mapping[str, Any]) -> Style:
     dtype, axis = style.get("dtype"), _whole(name, style.get("axis", 0), "axis", 0, 1)
     if not isinstance(dtype, str) or dtype not in FLOATS:
         raise damaged(f"{name} has the dtype {dtype!r}, not one of {', '.join(FLOATS)}")
+    coding = style.get("coding")
+    if coding is not None and coding not in get_args(Coding):
+        raise damaged(f"{name} has the coding {str(coding)[:60]!r}, not one of {', '.join(get_args(Coding))}")
     return Style(
         dtype=FLOATS[dtype],
         axis=axis,
         groups=_whole(name, style.get("groups", 1), "groups", 1, 2**62 if axis else 1),
         quantized=_quantized(name, style) if "grid" in style else None,
+        coding=coding,
     )
 
 

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from compress_explorer.engine.coding import decode_stream, encode_stream
 from compress_explorer.engine.contents import bit_patterns, zero_codes
 from compress_explorer.engine.file_header import Entry, Quantized, damaged
 from compress_explorer.engine.form import FLOAT_ZERO_BITS, Form, zero_point_bits
@@ -15,6 +16,7 @@ from compress_explorer.engine.positions import decode_gaps, encode_gaps, run_len
 from compress_explorer.methods.code import Code
 from compress_explorer.methods.coded_scale import SCALE_FORMATS, CodedScale, constants_of
 from compress_explorer.methods.formats import FORMATS, Format
+from compress_explorer.spec.size import Coding
 
 Bytes = NDArray[np.uint8]
 
@@ -26,7 +28,7 @@ def encode(form: Form) -> Tensor:
         return stored.values.detach().cpu().clone(memory_format=torch.contiguous_format)
     taken, positions = _positions(form)
     if stored.code is not None:
-        values = [pack(contents.codes[taken], stored.code.bits), *_side(stored.code)]
+        values = [_numbers(contents.codes[taken], stored.code.bits, form.coding), *_side(stored.code)]
     else:
         patterns = stored.layout.to_matrix(bit_patterns(stored.values)).numpy()
         values = [_little_endian(patterns.reshape(-1)[taken])]
@@ -40,9 +42,15 @@ def _positions(form: Form) -> tuple[NDArray[np.int64] | slice, Bytes]:
         return slice(None), np.empty(0, dtype=np.uint8)
     if form.positions == "bitmask":
         return np.flatnonzero(present), np.packbits(present)
+    zero_level = zero_level and form.coding is None
     gaps = encode_gaps(run_lengths(present), form.width, zero_level)
-    taken, _ = decode_gaps(gaps, form.width, zero_level)
-    return taken, pack(gaps, form.width)
+    taken, holds_value = decode_gaps(gaps, form.width, zero_level)
+    return taken if form.coding is None else taken[holds_value], _numbers(gaps, form.width, form.coding)
+
+
+def _numbers(numbers: Bytes, bits: int, coding: Coding | None) -> Bytes:
+    """Numbers of `bits` bits, packed or coded."""
+    return pack(numbers, bits) if coding is None else encode_stream(coding, numbers, bits)
 
 
 def _side(code: Code) -> list[Bytes]:
@@ -93,6 +101,13 @@ class _Reader:
         """The next `count` numbers of `bits` bits."""
         return unpack(self.take(packed_bytes(count, bits)), count, bits)
 
+    def coded(self, coding: Coding, size: int, bits: int, count: int) -> Bytes:
+        """`count` numbers of `bits` bits from the next `size` bytes, a coded stream."""
+        try:
+            return decode_stream(coding, self.take(size), bits, count)
+        except ValueError as error:
+            raise damaged(f"{self._name} has a coded stream of {size} bytes, but {error}") from error
+
     def floats(self, count: int, dtype: torch.dtype) -> Tensor:
         """The next `count` floats."""
         whole = np.dtype(f"<i{dtype.itemsize}")
@@ -113,30 +128,42 @@ def decode(entry: Entry, array: Tensor) -> Tensor:
     """
     reader = _Reader(entry, array)
     positions = _read_positions(entry, reader)
+    count = len(positions)
+    if entry.coding is not None and entry.positions == "relative":
+        count = int(np.count_nonzero(positions != 2**entry.width - 1))  # fillers have no value
     quantized = entry.quantized
     if quantized is None:
-        values = reader.floats(len(positions), entry.dtype)
+        values = reader.floats(count, entry.dtype)
         reader.end()
-        index, _ = _places(entry, positions, zero_level=True)
+        index, holds_value = _places(entry, positions, zero_level=True)
         flat = torch.zeros(entry.weights, dtype=entry.dtype)
-        flat[torch.from_numpy(index)] = values
+        flat[torch.from_numpy(index[holds_value])] = values
         return entry.layout.from_matrix(flat.reshape(entry.layout.channels, -1)).contiguous()
-    codes = reader.packed(len(positions), quantized.bits)
+    if entry.coding is None:
+        codes = reader.packed(count, quantized.bits)
+    else:
+        codes = reader.coded(entry.coding, entry.coded[1], quantized.bits, count)
     code = _read_tables(entry, quantized, reader)
     reader.end()
     _check_codes(entry, codes, code)
     index, holds_value = _places(entry, positions, zero_codes(code) is not None)
-    matrix = _fill(entry, index[holds_value], codes[holds_value], code)
+    if entry.coding is None:
+        codes = codes[holds_value]
+    matrix = _fill(entry, index[holds_value], codes, code)
     return entry.layout.from_matrix(matrix).to(entry.dtype).contiguous()
 
 
 def _read_positions(entry: Entry, reader: _Reader) -> NDArray[np.int64] | Bytes:
     """The gaps of a relative index, else the positions themselves; one for every stored value."""
+    if entry.coding is not None and entry.positions == "relative":
+        if entry.entries > entry.weights:  # before memory is taken for them
+            raise damaged(f"{entry.name} has {entry.entries} gaps in {entry.weights} weights")
+        return reader.coded(entry.coding, entry.coded[0], entry.width, entry.entries)
     if entry.positions == "relative":
         return reader.packed(entry.entries, entry.width)
     if entry.positions == "bitmask":
         return np.flatnonzero(reader.packed(entry.weights, 1))
-    if entry.weights > 8 * reader.size:  # before memory is taken for them
+    if entry.coding != "rans" and entry.weights > 8 * reader.size:  # only rANS takes less than a bit
         raise damaged(f"{entry.name} needs more bytes than the {reader.size} that it has")
     return np.arange(entry.weights)
 
@@ -147,6 +174,7 @@ def _places(
     """Which weight each stored value stands for, and whether it is one: see `positions.decode_gaps`."""
     if entry.positions != "relative":
         return positions.astype(np.int64), np.ones(len(positions), dtype=np.bool_)
+    zero_level = zero_level and entry.coding is None
     index, holds_value = decode_gaps(positions.astype(np.uint8), entry.width, zero_level)
     if len(index) and index[-1] >= entry.weights:
         raise damaged(f"{entry.name} has a position beyond its {entry.weights} weights")

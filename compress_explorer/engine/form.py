@@ -8,7 +8,8 @@ zero points and codebook, as far as it has them; each part begins at a whole byt
 The header's metadata hold one text, JSON: {"version", "recipe", "styles", "tensors", "aliases", "edits"}; the last
 two where there are any. "edits" are the changes of the network's structure, see `structure`. "tensors" maps the
 name of each treated tensor to [shape, style], [shape, style, "mask"] or [shape, style, gap width, entries]: no
-positions, a bitmask, or a relative index. A style, an index into "styles", is what tensors have in common:
+positions, a bitmask, or a relative index. Where a coder was used, the bytes of a relative index's coded gaps and of the
+values follow: see `engine.coding`. A style, an index into "styles", is what tensors have in common:
 
     dtype       of the decoded tensor
     grid, bits, offset, group, levels    of the codes, see `methods.code.Code`; plain floats have none. Left out:
@@ -18,27 +19,28 @@ positions, a bitmask, or a relative index. A style, an index into "styles", is w
                 in the place of float32 scales
     zero_bits   width of a packed zero point; 32 for floats
     axis, groups    of the layout, where the output channels are not the first axis
+    coding      "huffman" or "rans" where gaps and values are coded. The largest gap then always stands for a filler
+                that has no value. Plain floats are not coded, but their gaps are
 """
 
-import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, Literal
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
+from compress_explorer.engine.coding import stream_bytes
 from compress_explorer.engine.contents import Contents
 from compress_explorer.engine.packing import packed_bytes
-from compress_explorer.engine.positions import best_width
+from compress_explorer.engine.positions import best_width, gap_counts, span_of
+from compress_explorer.engine.safetensors_size import Array, compact, header_bytes
 from compress_explorer.engine.stored import StoredTensor
 from compress_explorer.engine.structure import Edit, edit_to_json
 from compress_explorer.methods.code import Code
-from compress_explorer.spec.errors import ModelError
 from compress_explorer.spec.recipe import Recipe
+from compress_explorer.spec.size import Coding
 
 FORMAT_VERSION = 2
 """2: number formats as grids, and scales of 8 bits. A file of version 1 is one of version 2 that has neither."""
@@ -50,25 +52,6 @@ FLOAT_ZERO_BITS = 32
 Part = Literal["values", "positions", "scales", "zero_points", "codebook"]
 """See `spec.size.PARTS`."""
 
-INTEGERS = (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64)
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2)
-DTYPES = (torch.bool, torch.uint8, *INTEGERS, *FLOATS, torch.complex64)
-"""The dtypes that a file can hold."""
-
-
-@dataclass(frozen=True)
-class Array:
-    """One named array of the file."""
-
-    name: str
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-
-    @property
-    def bytes(self) -> int:
-        """The bytes that it takes in the file."""
-        return math.prod(self.shape) * self.dtype.itemsize
-
 
 @dataclass(frozen=True, eq=False)
 class Form:
@@ -79,13 +62,15 @@ class Form:
         positions: "none": all weights in order; "bitmask": a bit for each weight, then the present ones;
             "relative": the gaps between the present ones, see `engine.positions`.
         width: bits of a gap; 0 unless positions are relative.
-        entries: the number of stored values.
+        entries: the number of stored values; where they are coded and positions relative, the number of gaps.
+        coding: the coder of values and gaps, or None.
     """
 
     contents: Contents
     positions: Literal["none", "bitmask", "relative"]
     width: int
     entries: int
+    coding: Coding | None = None
 
     @property
     def stored(self) -> StoredTensor:
@@ -102,14 +87,25 @@ class Form:
         """Whether the file holds the tensor itself, in its own shape and dtype."""
         return self.stored.code is None and self.positions == "none"
 
-    @property
+    @cached_property
     def value_bytes(self) -> int:
         """Bytes of the values."""
+        if self.coding is not None:
+            return self._coded_value_bytes(self.coding)
         return packed_bytes(self.entries, self.contents.bits)
 
-    @property
+    def _coded_value_bytes(self, coding: Coding) -> int:
+        contents = self.contents
+        if self.stored.code is None:
+            return packed_bytes(contents.count, contents.bits)
+        counts = contents.all_counts if self.positions == "none" else contents.present_counts
+        return stream_bytes(coding, counts)
+
+    @cached_property
     def position_bytes(self) -> int:
         """Bytes of the positions."""
+        if self.coding is not None and self.positions == "relative":
+            return stream_bytes(self.coding, gap_counts(self.contents.runs, self.width))
         if self.positions == "bitmask":
             return packed_bytes(self.contents.weights, 1)
         return packed_bytes(self.entries, self.width)
@@ -138,6 +134,8 @@ class Form:
         style: dict[str, Any] = {"dtype": str(self.stored.values.dtype).removeprefix("torch.")}
         if layout.axis:
             style |= {"axis": layout.axis, "groups": layout.groups}
+        if self.coding is not None:
+            style["coding"] = self.coding
         if code is None:
             return style
         style |= {"grid": code.grid, "bits": code.bits}
@@ -167,13 +165,16 @@ class Form:
             entry.append("mask")
         if self.positions == "relative":
             entry += [self.width, self.entries]
+        if self.coding is not None:
+            entry += [self.position_bytes, self.value_bytes] if self.positions == "relative" else [self.value_bytes]
         return entry
 
 
 def choose_form(stored: StoredTensor) -> Form:
     """The smallest form for a tensor; of equals the simplest. Tensors that were left alone stay as they are.
 
-    Quantized values may take the plain form only if the weights that were pruned have a code for zero.
+    Quantized values may take the plain form only if the weights that were pruned have a code for zero. Coded forms
+    are considered where a step asks for them; a tensor of plain floats without zeros has none.
     """
     contents = Contents(stored)
     plain = Form(contents, "none", 0, contents.weights)
@@ -183,7 +184,21 @@ def choose_form(stored: StoredTensor) -> Form:
     forms = [Form(contents, "bitmask", 0, contents.count), Form(contents, "relative", width, entries)]
     if contents.plain:
         forms.insert(0, plain)
+    if stored.coding is not None:
+        forms += coded_forms(contents, width, stored.coding)
     return min(forms, key=lambda form: form.payload)
+
+
+def coded_forms(contents: Contents, width: int, coding: Coding) -> list[Form]:
+    """The coded forms of a treated tensor: all values where that is possible; gaps of `width` bits, present values.
+
+    Plain floats are never coded: of theirs, the gaps alone are.
+    """
+    gaps = contents.runs.total + contents.runs.fillers(span_of(width, zero_level=False))
+    forms = [Form(contents, "relative", width, gaps, coding)]
+    if contents.plain and contents.stored.code is not None:
+        forms.insert(0, Form(contents, "none", 0, contents.weights, coding))
+    return forms
 
 
 def side_parts(code: Code | None) -> dict[Part, int]:
@@ -234,32 +249,7 @@ def metadata(
         content["aliases"] = dict(aliases)
     if listed := [edit_to_json(edit) for edit in edits]:
         content["edits"] = listed
-    return {METADATA_KEY: _compact(content)}
-
-
-def header_bytes(arrays: Sequence[Array], about: Mapping[str, str]) -> int:
-    """Bytes that the safetensors library writes before the arrays' own: length, JSON and its padding.
-
-    Args:
-        arrays: the arrays of the file, each of another name.
-        about: the metadata.
-
-    Raises:
-        ModelError: when a dtype has no place in the format.
-    """
-    table = _dtype_table()
-    for array in arrays:
-        if array.dtype not in table:
-            raise ModelError(f"{array.name} is {array.dtype}, which a safetensors file cannot hold. Convert it.")
-    header: dict[str, Any] = {"__metadata__": dict(about)} if about else {}
-    end = 0
-    # The library's order: widest dtypes first, then by name. It decides how many digits the places have.
-    for array in sorted(arrays, key=lambda array: (table[array.dtype][1], array.name)):
-        start, end = end, end + array.bytes
-        dtype, shape = table[array.dtype][0], list(array.shape)
-        header[array.name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
-    length = len(_compact(header).encode())
-    return 8 + (length + 7) // 8 * 8
+    return {METADATA_KEY: compact(content)}
 
 
 def file_bytes(
@@ -276,27 +266,3 @@ def file_bytes(
     forms = [choose_form(tensor) for tensor in stored]
     arrays = [form.array for form in forms]
     return header_bytes(arrays, metadata(forms, recipe, aliases, edits)) + sum(array.bytes for array in arrays)
-
-
-def plain_file_bytes(state: Mapping[str, Tensor]) -> int:
-    """The size of the safetensors file of an uncompressed state, without metadata: the baseline's file.
-
-    Args:
-        state: name -> tensor, a tied tensor under one name only.
-    """
-    arrays = [Array(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in state.items()]
-    return header_bytes(arrays, {}) + sum(array.bytes for array in arrays)
-
-
-def _compact(content: object) -> str:
-    return json.dumps(content, separators=(",", ":"), ensure_ascii=False)
-
-
-@lru_cache(maxsize=1)
-def _dtype_table() -> dict[torch.dtype, tuple[str, int]]:
-    """Of each dtype the name and the rank in the file's order, as the installed library has them."""
-    empty = {str(dtype): torch.empty(0, dtype=dtype) for dtype in DTYPES}
-    data = safetensors.torch.save(empty)
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    by_name = {str(dtype): dtype for dtype in DTYPES}
-    return {by_name[key]: (entry["dtype"], rank) for rank, (key, entry) in enumerate(header.items())}

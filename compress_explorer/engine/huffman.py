@@ -10,7 +10,13 @@ import heapq
 import numpy as np
 from numpy.typing import NDArray
 
-from compress_explorer.engine.packing import packed_bytes
+from compress_explorer.engine.packing import pack, packed_bytes, unpack
+
+LONGEST = 56
+"""Bits of the longest word that is read: a longer one needs more than 10^11 symbols."""
+
+BLOCK = 2**17
+"""Bytes that are decoded at a time, so that memory stays bounded."""
 
 
 def entropy(counts: NDArray[np.int64]) -> float:
@@ -95,11 +101,14 @@ def encode(symbols: NDArray[np.uint8], lengths: NDArray[np.uint8]) -> NDArray[np
     Returns:
         uint8 [ceil(bits / 8)]; unused bits of the last byte are zero.
     """
-    own = lengths[symbols].astype(np.int64)[:, None]
-    place = own - 1 - np.arange(int(lengths.max(initial=0)))
-    words = canonical_codes(lengths)[symbols][:, None]
-    bits = (words >> np.maximum(place, 0).astype(np.uint64)) & np.uint64(1)
-    return np.packbits(bits[place >= 0].astype(np.uint8))
+    words = canonical_codes(lengths)
+    column = np.arange(int(lengths.max(initial=0)))
+    bits = []
+    for block in np.split(symbols, range(BLOCK, len(symbols), BLOCK)):
+        place = lengths[block].astype(np.int64)[:, None] - 1 - column
+        every = (words[block][:, None] >> np.maximum(place, 0).astype(np.uint64)) & np.uint64(1)
+        bits.append(every[place >= 0].astype(np.uint8))
+    return np.packbits(np.concatenate(bits))
 
 
 def decode(data: NDArray[np.uint8], lengths: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
@@ -112,24 +121,98 @@ def decode(data: NDArray[np.uint8], lengths: NDArray[np.uint8], count: int) -> N
 
     Returns:
         uint8 [count].
+
+    Raises:
+        ValueError: when the stream is not of just so many symbols.
     """
+    if count > 8 * len(data):
+        raise ValueError("it holds fewer symbols than it should")
+    symbols = np.empty(count, dtype=np.uint8)
+    done, place = 0, 0
+    while done < count:
+        begin = place // 8
+        symbol_at, following = _decode_from_every_bit(data[begin : begin + BLOCK + LONGEST // 8 + 1], lengths)
+        place -= 8 * begin
+        places = []
+        for _ in range(count - done):
+            if place >= len(following):
+                break
+            places.append(place)
+            place = following[place]
+        if not places:
+            raise ValueError("it holds fewer symbols than it should")
+        symbols[done : done + len(places)] = symbol_at[places]
+        done, place = done + len(places), place + 8 * begin
+    if (place + 7) // 8 != len(data):
+        raise ValueError("it does not end where it should")
+    return symbols
+
+
+def _decode_from_every_bit(data: NDArray[np.uint8], lengths: NDArray[np.uint8]) -> tuple[NDArray[np.int64], list[int]]:
+    """Of each bit of at most BLOCK bytes: the symbol if a code word begins there, and where the next one begins."""
     longest = int(lengths.max(initial=0))
-    bits = np.unpackbits(data)
-    padded = np.concatenate([bits, np.zeros(longest, dtype=np.uint8)])
-    window = np.zeros(len(bits), dtype=np.uint64)
+    count = 8 * min(len(data), BLOCK)
+    bits = np.concatenate([np.unpackbits(data), np.zeros(longest, dtype=np.uint8)])
+    window = np.zeros(count, dtype=np.uint64)
     for offset in range(longest):
-        window = (window << np.uint64(1)) | padded[offset : offset + len(bits)]
+        window = (window << np.uint64(1)) | bits[offset : offset + count]
     # Canonical words, filled up on the right, ascend: the last one not above the window is its prefix.
     order = _canonical_order(lengths)
     spare = (longest - lengths[order].astype(np.int64)).astype(np.uint64)
     starts = canonical_codes(lengths)[order] << spare
     symbol_at = order[np.searchsorted(starts, window, side="right") - 1]
-    following = (np.arange(len(bits)) + lengths[symbol_at]).tolist()
-    places, place = [], 0
-    for _ in range(count):
-        places.append(place)
-        place = following[place]
-    return symbol_at[places].astype(np.uint8)
+    return symbol_at, (np.arange(count) + lengths[symbol_at]).tolist()
+
+
+def encode_stream(symbols: NDArray[np.uint8], alphabet: int) -> NDArray[np.uint8]:
+    """The code table and the encoded symbols.
+
+    Args:
+        symbols: uint8 [n], each below `alphabet`.
+        alphabet: the number of different symbols, 1 to 256.
+
+    Returns:
+        uint8 [stream_bytes(counts of the symbols)].
+    """
+    if len(symbols) == 0:
+        return np.empty(0, dtype=np.uint8)
+    lengths = code_lengths(np.bincount(symbols, minlength=alphabet))
+    width = int(lengths.max()).bit_length()
+    return np.concatenate([np.array([width], dtype=np.uint8), pack(lengths, width), encode(symbols, lengths)])
+
+
+def decode_stream(data: NDArray[np.uint8], alphabet: int, count: int) -> NDArray[np.uint8]:
+    """The inverse of `encode_stream`. Its time and memory are bounded by the stream's length.
+
+    Args:
+        data: uint8, the stream.
+        alphabet: the number of different symbols.
+        count: how many symbols were encoded.
+
+    Returns:
+        uint8 [count].
+
+    Raises:
+        ValueError: when this is not a stream of just so many symbols.
+    """
+    if count == 0 and len(data) == 0:
+        return np.empty(0, dtype=np.uint8)
+    width = int(data[0]) if len(data) else 0
+    end = 1 + packed_bytes(alphabet, width)
+    if not 1 <= width <= 8 or len(data) < end:
+        raise ValueError("its code table is cut off")
+    lengths = unpack(data[1:end], alphabet, width)
+    if not _is_code(lengths):
+        raise ValueError("its code table is none of a Huffman code")
+    return decode(data[end:], lengths, count)
+
+
+def _is_code(lengths: NDArray[np.uint8]) -> bool:
+    """Whether every sequence of bits is one of code words, by Kraft's sum; a lone symbol has the word 0."""
+    used = [int(length) for length in lengths[lengths > 0]]
+    if max(used, default=0) > LONGEST:
+        return False
+    return used == [1] or sum(2 ** (LONGEST - length) for length in used) == 2**LONGEST
 
 
 def _canonical_order(lengths: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -39,7 +39,15 @@ def _stored(name: str, tensor: Tensor, layout: Layout, entry: Weights, changed: 
         values = torch.where(layout.from_matrix(entry.kept), tensor, torch.zeros((), dtype=tensor.dtype))
     else:
         values = tensor
-    return StoredTensor(name=name, values=values, layout=layout, kept=entry.kept, code=entry.code, changed=changed)
+    return StoredTensor(
+        name=name,
+        values=values,
+        layout=layout,
+        kept=entry.kept,
+        code=entry.code,
+        changed=changed,
+        coding=entry.coding,
+    )
 
 
 def _plain_layout(tensor: Tensor) -> Layout:

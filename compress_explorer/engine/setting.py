@@ -73,6 +73,10 @@ def with_value_in_hand(step: Step, own: str, name: str, value: Value) -> Step:
     return step.with_override(own, {**values_in_hand(step, own), name: value})
 
 
+EXPLORABLE = tuple(entry for entry in catalogue.METHODS if any(value.kind != "choice" for value in entry.parameters))
+"""The methods with a numeric parameter, so that a slider can vary them."""
+
+
 def numeric_parameters(method: str) -> tuple[str, ...]:
     """The parameters of a method that a slider can vary, in order.
 

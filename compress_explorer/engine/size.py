@@ -11,10 +11,12 @@ only the entropy is not.
                 index, c = ceil(log2 columns); a row is an output channel
     coo         ceil(k b / 8) + ceil(k c / 8) + S, one flat index a weight: c = ceil(log2 n)
     relative    ceil((k + f) i / 8) + ceil((k + f) b / 8) + S at the best i of 1..8; f is counted
-    packed      the smallest of plain codes, ceil(n b / 8) + S, bitmask and relative: what the file holds
+    packed      the smallest of plain codes, ceil(n b / 8) + S, bitmask and relative, and after a coding step also
+                of huffman or rans: what the file holds
     entropy     (n h(d) + k H(values)) / 8 + S, with h(d) = -d log2 d - (1 - d) log2 (1 - d); where plain
                 codes are possible, n H(all codes) / 8 + S if less (it can be where zero points differ)
-    huffman     Huffman-coded values, and gaps where there are zeros, with their code tables, + S
+    huffman     Huffman-coded values, and gaps where that is smaller, with their code tables, + S
+    rans        the same coded with rANS: see `engine.rans`
 
 Tensors that were left alone cost their dtype's bytes in every accounting. Plain floats are not coded: H = b.
 The entropy bounds coders to which all positions are alike and values tell nothing of their neighbours: the
@@ -32,18 +34,18 @@ from compress_explorer.engine.contents import Contents, count_zeros
 from compress_explorer.engine.form import (
     Form,
     choose_form,
-    header_bytes,
+    coded_forms,
     metadata,
-    plain_file_bytes,
     side_parts,
 )
-from compress_explorer.engine.huffman import entropy, stream_bytes
+from compress_explorer.engine.huffman import entropy
 from compress_explorer.engine.packing import packed_bytes
-from compress_explorer.engine.positions import best_width, gap_counts, relative_bytes
+from compress_explorer.engine.positions import best_width, relative_bytes
+from compress_explorer.engine.safetensors_size import header_bytes, plain_file_bytes
 from compress_explorer.engine.stored import StoredTensor
 from compress_explorer.engine.structure import Edit
 from compress_explorer.spec.recipe import Recipe
-from compress_explorer.spec.size import ACCOUNTINGS, Accounting, SizeReport, TensorSize
+from compress_explorer.spec.size import ACCOUNTINGS, Accounting, Coding, SizeReport, TensorSize
 
 
 def size_report(
@@ -113,6 +115,7 @@ def _tensor_size(form: Form, baseline: int) -> TensorSize:
         baseline=baseline,
         parts=tuple(form.parts.items()),
         accountings=tuple((accounting, counted[accounting]) for accounting in ACCOUNTINGS),
+        coding=form.coding,
     )
 
 
@@ -128,7 +131,8 @@ def _accountings(contents: Contents) -> dict[Accounting, float]:
         "coo": packed_bytes(count, index_bits(contents.weights)) + values,
         "relative": relative_bytes(entries, width, bits) + side,
         "entropy": _entropy_bytes(contents) + side,
-        "huffman": _huffman_bytes(contents, width) + side,
+        "huffman": _coded_bytes(contents, width, "huffman") + side,
+        "rans": _coded_bytes(contents, width, "rans") + side,
     }
 
 
@@ -148,14 +152,9 @@ def _entropy_bytes(contents: Contents) -> float:
     return min(with_positions, weights * entropy(contents.all_counts)) / 8
 
 
-def _huffman_bytes(contents: Contents, width: int) -> int:
-    """Bytes of all n values Huffman-coded, or of the present ones and their gaps, whichever are fewer.
-
-    The largest gap is reserved for fillers, which then need no value.
-    """
-    gaps = stream_bytes(gap_counts(contents.runs, width))
-    if contents.stored.code is None:
-        values = packed_bytes(contents.count, contents.bits)
-        return min(gaps + values, packed_bytes(contents.weights, contents.bits))
-    with_positions = gaps + stream_bytes(contents.present_counts)
-    return min(with_positions, stream_bytes(contents.all_counts)) if contents.plain else with_positions
+def _coded_bytes(contents: Contents, width: int, coding: Coding) -> int:
+    """Bytes of all n values coded, or of the present ones and their gaps, whichever are fewer."""
+    coded = min(form.payload for form in coded_forms(contents, width, coding))
+    if contents.stored.code is not None:
+        return coded
+    return min(coded, packed_bytes(contents.weights, contents.bits))

@@ -1,6 +1,7 @@
 """Applies the steps of a recipe to a workpiece. Pure: every result is new, nothing is edited in place."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -21,6 +22,9 @@ from compress_explorer.methods.values import Values
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.recipe import Recipe, Step
+from compress_explorer.spec.size import Coding
+
+NOT_CODED = "plain floats without zeros are not coded: prune or quantize them first"
 
 
 def apply_step(work: Workpiece, step: Step, context: Context) -> Workpiece:
@@ -79,19 +83,30 @@ def _apply(
     return {name: _combine(entries[name], result) for name, result in zip(entries, results, strict=True)}
 
 
-def _combine(entry: Weights, result: Tensor | Code | Values) -> Weights:
+def _combine(entry: Weights, result: Tensor | Code | Values | Coding) -> Weights:
     if isinstance(result, Values):
         return entry.revalued(result)
+    if isinstance(result, str):
+        return replace(entry, coding=result)
     return entry.quantized(result) if isinstance(result, Code) else entry.pruned(result)
 
 
 def _with_results(work: Workpiece, method: Method, changed: AllWeights) -> Workpiece:
     """The workpiece with the results of `method`; new floating-point values are those of the state from now on."""
+    if method.result == "coding":
+        return _coded(work, changed)
     if method.result != "values":
         return work.with_weights(changed)
     layouts = {site.name: site.layout for site in work.inventory.sites}
     state = {name: layouts[name].from_matrix(entry.matrix).to(work.state[name]) for name, entry in changed.items()}
     return work.with_weights(changed, state)
+
+
+def _coded(work: Workpiece, changed: AllWeights) -> Workpiece:
+    """The workpiece whose file is coded; that does nothing to plain floats without zeros, unless a later step does."""
+    idle = {name for name, entry in changed.items() if entry.kept is None and entry.code is None} - work.treated
+    coded = work.with_weights(changed)
+    return replace(coded, treated=coded.treated - idle).with_refused(dict.fromkeys(idle, NOT_CODED))
 
 
 def check_recipe(recipe: Recipe, inventory: Inventory, context: Context) -> Recipe:

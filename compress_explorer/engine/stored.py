@@ -6,6 +6,7 @@ from torch import Tensor
 
 from compress_explorer.engine.matrix import Layout
 from compress_explorer.methods.code import Code
+from compress_explorer.spec.size import Coding
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -19,6 +20,7 @@ class StoredTensor:
         kept: bool [channels, n], False where a weight was pruned; None when nothing was.
         code: the quantized form, or None while the values are plain floats.
         changed: whether a step has treated it, be it only that other plain floats now stand there.
+        coding: the entropy coder that a step asked for, used where it makes the file smaller; or None.
     """
 
     name: str
@@ -27,6 +29,7 @@ class StoredTensor:
     kept: Tensor | None = None
     code: Code | None = None
     changed: bool = False
+    coding: Coding | None = None
 
     @property
     def treated(self) -> bool:

@@ -10,6 +10,7 @@ from compress_explorer.engine.layers import Inventory
 from compress_explorer.engine.matrix import as_float32_matrix
 from compress_explorer.methods.code import Code
 from compress_explorer.methods.values import Values
+from compress_explorer.spec.size import Coding
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,12 +22,14 @@ class Weights:
         kept: bool [channels, n], or None while nothing was pruned.
         code: the quantized form, or None.
         dtype: what the network computes with.
+        coding: the entropy coder of the file, or None.
     """
 
     matrix: Tensor
     kept: Tensor | None = None
     code: Code | None = None
     dtype: torch.dtype = torch.float32
+    coding: Coding | None = None
 
     @property
     def mask(self) -> Tensor:

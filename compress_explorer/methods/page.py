@@ -13,6 +13,7 @@ RESULTS: dict[Result, str] = {
     "channels": "a smaller network: channels are removed",
     "inputs": "layers whose inputs are scaled or quantized",
     "scales": "rescaled weights of layers that follow each other",
+    "coding": "the same weights, in a file whose values and gaps are coded",
     "state": "new biases or running statistics",
 }
 """What a method leaves, in words."""

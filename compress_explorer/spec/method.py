@@ -7,7 +7,7 @@ from typing import Any, Literal
 from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.parameter import Parameter, Value
 
-Result = Literal["mask", "code", "values", "factors", "channels", "inputs", "scales", "state"]
+Result = Literal["mask", "code", "values", "factors", "channels", "inputs", "scales", "state", "coding"]
 """What a method's function returns for one tensor.
 
 mask: bool [channels, n], the weights to keep.
@@ -18,6 +18,7 @@ channels: bool [channels], the output channels to keep; the others are removed f
 inputs: a `methods.input_change.InputChange`: what is done to the layer's input.
 scales: (rows [channels], weights [channels, n]): what each row and each weight is multiplied by.
 state: new values of what is no weight: biases, running statistics.
+coding: the name of the entropy coder that the file's values and gaps go through; the weights stay as they are.
 """
 
 Needs = Literal["nothing", "inputs", "gradients", "values", "before", "batches", "pairs", "scales"]

@@ -3,16 +3,21 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Accounting = Literal["dense", "packed", "bitmask", "csr", "coo", "relative", "entropy", "huffman"]
+Accounting = Literal["dense", "packed", "bitmask", "csr", "coo", "relative", "entropy", "huffman", "rans"]
 """How bytes are counted.
 
 dense: every weight in the model's own dtype, zeros included (what `torch.save` of a simulated model costs).
 bitmask, csr, coo, relative: the weights that are not zero at their code width, and their positions in that format.
-packed: the smallest of plain codes, bitmask and relative index: what the file holds.
+packed: the smallest of plain codes, bitmask and relative index, and after a coding step also of these coded: what the
+file holds.
 entropy: the information bound of coders to which all positions are alike, with scales and codebooks; zeros that
 cluster, as at the border of images, can be coded in less.
 huffman: a real canonical Huffman code of values and of position gaps, code tables included.
+rans: the same with a real range coder by asymmetric numeral systems.
 """
+
+Coding = Literal["huffman", "rans"]
+"""An entropy coder that a file's values and position gaps can go through."""
 
 ACCOUNTINGS: tuple[Accounting, ...] = (
     "dense",
@@ -23,6 +28,7 @@ ACCOUNTINGS: tuple[Accounting, ...] = (
     "relative",
     "entropy",
     "huffman",
+    "rans",
 )
 
 PARTS = ("values", "positions", "scales", "zero_points", "codebook")
@@ -42,6 +48,7 @@ class TensorSize:
         baseline: bytes in the uncompressed model's file; 0 of a tensor that it does not have, such as a factor.
         parts: (part, bytes) of the packed form, for each of PARTS; they sum to the packed accounting.
         accountings: (accounting, bytes) for each of ACCOUNTINGS; fractions of a byte only in "entropy".
+        coding: the entropy coder that the file's values and gaps went through, or None.
     """
 
     name: str
@@ -53,6 +60,7 @@ class TensorSize:
     baseline: int
     parts: tuple[tuple[str, int], ...]
     accountings: tuple[tuple[Accounting, float], ...]
+    coding: Coding | None = None
 
     def part(self, name: str) -> int:
         """The bytes of one of PARTS."""

@@ -10,6 +10,7 @@ from typing import Any
 import ipywidgets
 
 from compress_explorer.engine.bench import WHOLE_MODEL
+from compress_explorer.engine.setting import EXPLORABLE
 from compress_explorer.methods import catalogue
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Value
@@ -78,7 +79,7 @@ class Panel(ipywidgets.VBox):
         self.step.observe(self._asks(actions.step), "value")
         self.add_step = _button("plus", "Add a step after the others", "ce-add-step", actions.add)
         self.remove_step = _button("minus", "Remove this step", "ce-remove-step", actions.remove)
-        self.methods = MethodMenu(catalogue.METHODS, actions.method)
+        self.methods = MethodMenu(EXPLORABLE, actions.method)
         self.about = ipywidgets.HTML()
         self.about.add_class("ce-about")
         self.values = ipywidgets.VBox()

@@ -15,6 +15,7 @@ from playwright.sync_api import FloatRect, Locator, Page
 
 import compress_explorer as ce
 from compress_explorer.engine.layers import inspect_model
+from compress_explorer.engine.setting import EXPLORABLE
 from compress_explorer.methods import catalogue
 from tests.browser import lab
 
@@ -78,7 +79,7 @@ class Opened:
 
     def recipe(self) -> ce.Recipe:
         """The recipe that the controls on the page spell out."""
-        labels = {method.label: method for method in catalogue.METHODS}
+        labels = {method.label: method for method in EXPLORABLE}
         method = labels[self.chosen("method")]
         values: dict[str, Any] = {}
         for parameter in method.parameters:
@@ -160,7 +161,7 @@ def explorer(start_notebook) -> Opened:
 
 
 def labels_of_methods() -> dict[str, str]:
-    return {method.name: method.label for method in catalogue.METHODS}
+    return {method.name: method.label for method in EXPLORABLE}
 
 
 def test_opens_ready_and_exact(explorer):

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from compress_explorer.engine.file import from_bytes, load, load_into, save, to_bytes
-from compress_explorer.engine.form import DTYPES, METADATA_KEY, file_bytes, plain_file_bytes
+from compress_explorer.engine.form import METADATA_KEY, file_bytes
 from compress_explorer.engine.matrix import Layout, as_float32_matrix
+from compress_explorer.engine.safetensors_size import DTYPES, plain_file_bytes
 from compress_explorer.engine.size import size_report, tensor_size
 from compress_explorer.engine.stored import StoredTensor
 from compress_explorer.methods import magnitude

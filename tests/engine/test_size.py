@@ -1,6 +1,7 @@
 """Sizes against hand-computed cases and independent encoders."""
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from compress_explorer.engine.coding import decode_stream, encode_stream
 from compress_explorer.engine.contents import Contents, count_zeros, zero_codes
-from compress_explorer.engine.huffman import code_lengths, decode, encode, table_bytes
 from compress_explorer.engine.matrix import Layout
 from compress_explorer.engine.positions import best_width, decode_gaps, encode_gaps, run_lengths
 from compress_explorer.engine.size import index_bits, main_format, size_report, tensor_size
@@ -19,7 +20,7 @@ from compress_explorer.engine.stored import StoredTensor
 from compress_explorer.methods.catalogue import complete, method
 from compress_explorer.methods.code import Code
 from compress_explorer.spec.recipe import Recipe, Step
-from compress_explorer.spec.size import ACCOUNTINGS, PARTS
+from compress_explorer.spec.size import ACCOUNTINGS, PARTS, Coding
 from tests.engine.stored_examples import GRIDS, example, plain, stored
 
 examples = st.builds(
@@ -64,6 +65,9 @@ def test_pruned_floats_by_hand():
     assert sizes["entropy"] == pytest.approx((80 * h + 4 * 32) / 8)
     # Gaps at 7 bits are 0, 8, 0, 68: codes of 1, 2 and 2 bits, 6 bits in all; a table of 128 lengths of 2 bits.
     assert sizes["huffman"] == 16 + (1 + 32) + 1
+    # In rANS: frequencies 2048, 1024, 1024; a table of 128 lengths of 4 bits and 11 + 10 + 10 bits; a state of 6 bytes.
+    # The 6 bits of the gaps fit into the state.
+    assert sizes["rans"] == 16 + (64 + 4) + 6
 
 
 def test_quantized_with_scales_and_zero_points_by_hand():
@@ -256,29 +260,26 @@ def test_csr_coo_and_bitmask_equal_independent_encoders(tensor: StoredTensor):
     assert size.bytes("bitmask") == values + len(np.packbits(dense != 0))
 
 
-@given(examples.filter(lambda tensor: tensor.code is not None))
-@settings(max_examples=150, deadline=None)
-def test_the_huffman_size_is_that_of_streams_that_decode(tensor: StoredTensor):
+@pytest.mark.parametrize("coding", get_args(Coding))
+@given(tensor=examples.filter(lambda tensor: tensor.code is not None))
+@settings(max_examples=100, deadline=None)
+def test_a_coded_size_is_that_of_streams_that_decode(coding: Coding, tensor: StoredTensor):
     contents, size = Contents(tensor), tensor_size(tensor)
     side = size.part("scales") + size.part("zero_points") + size.part("codebook")
-    levels = 2**contents.bits
 
-    def stream(symbols: np.ndarray, alphabet: int) -> int:
-        if len(symbols) == 0:
-            return 0
-        lengths = code_lengths(np.bincount(symbols, minlength=alphabet))
-        data = encode(symbols, lengths)
-        assert decode(data, lengths, len(symbols)).tolist() == symbols.tolist()
-        return table_bytes(lengths) + len(data)
+    def stream(symbols: np.ndarray, bits: int) -> int:
+        data = encode_stream(coding, symbols, bits)
+        assert decode_stream(coding, data, bits, len(symbols)).tolist() == symbols.tolist()
+        return len(data)
 
     width, _ = best_width(contents.runs, contents.bits, contents.zero_level)
     gaps = encode_gaps(run_lengths(contents.present), width, zero_level=False)
     positions, holds_value = decode_gaps(gaps, width, zero_level=False)
     assert positions[holds_value].tolist() == np.flatnonzero(contents.present).tolist()
-    sizes = [stream(gaps, 2**width) + stream(contents.codes[contents.present], levels)]
+    sizes = [stream(gaps, width) + stream(contents.codes[contents.present], contents.bits)]
     if contents.plain:
-        sizes.append(stream(contents.codes, levels))
-    assert size.bytes("huffman") == min(sizes) + side
+        sizes.append(stream(contents.codes, contents.bits))
+    assert size.bytes(coding) == min(sizes) + side
 
 
 @given(examples.filter(lambda tensor: tensor.code is not None))

@@ -12,6 +12,7 @@ from ipywidgets.widgets.widget import _instances
 from torch import nn
 
 import compress_explorer as ce
+from compress_explorer.engine.setting import EXPLORABLE
 from compress_explorer.spec.errors import ModelError
 from compress_explorer.widgets.explorer import Explorer
 
@@ -67,8 +68,8 @@ def test_opens_on_exact_numbers(explorer):
     assert explorer._stage.status["request"] == 1
 
 
-# Tried below on a network that has batch normalization; on others it says that there is none.
-EVERYWHERE = [name for name in ce.methods()["name"] if name != "batch-norm-recalibration"]
+# Recalibration is tried below on a network that has batch normalization; on others it says that there is none.
+EVERYWHERE = [method.name for method in EXPLORABLE if method.name != "batch-norm-recalibration"]
 
 
 @pytest.mark.parametrize("method", EVERYWHERE)

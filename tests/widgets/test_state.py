@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compress_explorer.engine.bench import WHOLE_MODEL
+from compress_explorer.engine.setting import EXPLORABLE
 from compress_explorer.methods.catalogue import METHODS, complete
 from compress_explorer.spec.errors import CompressExplorerError, FileFormatError, ParameterError, UnknownNameError
 from compress_explorer.spec.recipe import Recipe, Step
@@ -73,9 +74,9 @@ def test_a_value_that_is_not_allowed_changes_nothing(name, value, error):
 # Methods and steps.
 
 
-@pytest.mark.parametrize("method", [entry.name for entry in METHODS])
+@pytest.mark.parametrize("method", [entry.name for entry in EXPLORABLE])
 def test_every_method_can_be_chosen_from_every_other(method):
-    for other in METHODS:
+    for other in EXPLORABLE:
         state = FIRST.with_method(other.name).with_method(method)
         assert state.active == complete(state.active)
         assert state.active.method == method
