@@ -6,10 +6,12 @@ from compress_explorer.engine.compress import CompressedModel, compress
 from compress_explorer.engine.cost import cost
 from compress_explorer.engine.evaluate import evaluate
 from compress_explorer.engine.file import load_into as load_compressed
+from compress_explorer.engine.ready import ready_recipe as recipe
 from compress_explorer.engine.sweep import sweep
 from compress_explorer.engine.task import Split, Task
 from compress_explorer.explore import explore
 from compress_explorer.methods.catalogue import methods_table as methods
+from compress_explorer.methods.ready import ready_table as recipes
 from compress_explorer.spec.cost import Cost, Latency
 from compress_explorer.spec.errors import CompressExplorerError
 from compress_explorer.spec.evaluation import Evaluation, Interval
@@ -42,5 +44,7 @@ __all__ = [
     "load_compressed",
     "methods",
     "models",
+    "recipe",
+    "recipes",
     "sweep",
 ]

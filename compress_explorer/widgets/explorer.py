@@ -14,6 +14,7 @@ from torch import nn
 from compress_explorer.engine.compress import CompressedModel, compress
 from compress_explorer.engine.evaluate import evaluate
 from compress_explorer.engine.live import LiveEngine, Update
+from compress_explorer.engine.ready import ready_recipe
 from compress_explorer.engine.task import Task
 from compress_explorer.figures import trade_off
 from compress_explorer.methods import catalogue
@@ -166,6 +167,7 @@ class Explorer(ipywidgets.VBox):
         return Actions(
             model=change("model", self._with_model),
             step=change("step", lambda state, index: state.with_step(index)),
+            ready=lambda name: self._from_user("ready", lambda state: self._with_ready(state, name)),
             add=lambda: self._from_user("add", lambda state: state.with_step_added(_next_method(state))),
             remove=lambda: self._from_user("remove", lambda state: state.with_step_removed()),
             method=change("method", lambda state, name: state.with_method(name)),
@@ -191,6 +193,9 @@ class Explorer(ipywidgets.VBox):
         if model == state.model:
             return state
         return replace(state, model=model, layer=self._first.layer, split="test")
+
+    def _with_ready(self, state: ExplorerState, name: str) -> ExplorerState:
+        return state.with_recipe(ready_recipe(name, self._open_engine().bench.model)) if name else state
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """Runs what a control asked for; an error is shown, for in a callback it would vanish into a log."""

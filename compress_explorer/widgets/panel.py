@@ -12,6 +12,7 @@ import ipywidgets
 from compress_explorer.engine.bench import WHOLE_MODEL
 from compress_explorer.engine.setting import EXPLORABLE
 from compress_explorer.methods import catalogue
+from compress_explorer.methods.ready import READY
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.report import StepReport
@@ -20,6 +21,8 @@ from compress_explorer.widgets.method_menu import MethodMenu
 from compress_explorer.widgets.state import ExplorerState, LayerRule
 
 ERROR_CLASS = "ce-error"
+
+NO_RECIPE = "your own steps"
 
 RULES: dict[LayerRule, str] = {
     "follows": "follows the step",
@@ -36,6 +39,7 @@ class Actions:
     Attributes:
         model: another model was chosen, by name.
         step: another step's controls are wanted, by index.
+        ready: a ready recipe is wanted, by name.
         add: one more step is wanted.
         remove: the active step is not wanted any more.
         method: another method was chosen, by name.
@@ -51,6 +55,7 @@ class Actions:
 
     model: Callable[[str], None]
     step: Callable[[int], None]
+    ready: Callable[[str], None]
     add: Callable[[], None]
     remove: Callable[[], None]
     method: Callable[[str], None]
@@ -74,6 +79,9 @@ class Panel(ipywidgets.VBox):
         self._method_shown = ("", -1)
         self.parameters: dict[str, ipywidgets.ValueWidget] = {}
         self.model = self._dropdown("Model", "ce-model", [(name, name) for name in models], actions.model)
+        recipes = [(NO_RECIPE, ""), *((entry.label, entry.name) for entry in READY)]
+        self.ready = self._dropdown("Recipe", "ce-ready", recipes, actions.ready)
+        self.ready.tooltip = "Begins anew with the steps of a known recipe"
         self.step = ipywidgets.ToggleButtons(options=[("1", 0)], style={"button_width": "auto"})
         self.step.add_class("ce-step")
         self.step.observe(self._asks(actions.step), "value")
@@ -106,6 +114,7 @@ class Panel(ipywidgets.VBox):
         super().__init__(
             [
                 self.model,
+                self.ready,
                 steps,
                 self.methods,
                 self.values,
@@ -129,7 +138,7 @@ class Panel(ipywidgets.VBox):
     def show(self, state: ExplorerState, *, can_undo: bool, can_redo: bool) -> None:
         """Sets every control to `state`."""
         with self._showing():
-            self.model.value = state.model
+            self.model.value, self.ready.value = state.model, ""
             self._show_steps(state)
             self.methods.show(state.active.method)
             self._show_parameters(state)

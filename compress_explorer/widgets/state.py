@@ -107,6 +107,11 @@ class ExplorerState:
         step = catalogue.complete(Step(name, layers=self.active.layers, overrides=left_out, **kept))
         return replace(self, recipe=self.recipe.replace(self.step, step), parameter=numeric_parameters(name)[0])
 
+    def with_recipe(self, recipe: Recipe) -> "ExplorerState":
+        """Other steps in the place of all; the controls of the first are shown."""
+        complete = Recipe(catalogue.complete(step) for step in recipe)
+        return replace(self, recipe=complete, step=0).with_step(0)
+
     def with_step(self, index: int) -> "ExplorerState":
         """Another step's controls shown."""
         if not 0 <= index < len(self.recipe):

@@ -167,6 +167,24 @@ def test_what_each_step_did_is_shown(explorer):
     assert "all 192 zeros stay zero" in explorer._panel.effects.value
 
 
+def test_a_ready_recipe_takes_the_place_of_all_steps_and_can_be_undone(explorer):
+    explorer._panel.ready.value = "deep-compression"
+    assert [step.method for step in explorer.state.recipe] == ["magnitude", "k-means", "huffman"]
+    assert explorer._panel.ready.value == ""
+    assert_shows_its_state(explorer)
+    assert "huffman</b>" in explorer._panel.effects.value
+    explorer._panel.parameters["sparsity"].value = 0.4
+    assert_shows_its_state(explorer)
+    explorer._panel.step.value = 2  # a coder has nothing to vary: said, and nothing is lost
+    assert "no numeric parameter" in explorer._panel.error.value
+    assert explorer.state.step == 0
+    assert explorer._panel.step.value == 0
+    explorer.undo()
+    explorer.undo()
+    assert [step.method for step in explorer.state.recipe] == ["magnitude"]
+    assert_shows_its_state(explorer)
+
+
 def test_a_rule_needs_a_layer(explorer):
     with pytest.raises(ce.CompressExplorerError, match="Choose a layer first"):
         explorer.state.with_rule("own values")
