@@ -175,8 +175,8 @@ def one_of_each_family() -> list[str]:
 
     `tests/widgets` drives the controls of all methods, without a browser.
     """
-    first = {entry.family: entry.name for entry in reversed(catalogue.METHODS)}
-    return [entry.name for entry in catalogue.METHODS if entry.name in first.values() or entry.name == "gptq"]
+    first = {entry.family: entry.name for entry in reversed(EXPLORABLE)}
+    return [entry.name for entry in EXPLORABLE if entry.name in first.values() or entry.name == "gptq"]
 
 
 @pytest.mark.parametrize("method", one_of_each_family())
