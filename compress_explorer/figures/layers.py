@@ -57,7 +57,7 @@ def _figure(before: Mapping[str, int]) -> go.Figure:
             "range": [0, 1.02 * largest],
             "domain": [0, 0.6],
             "ticksuffix": f" {unit}",
-            "nticks": 4,
+            "nticks": 3,
             "zeroline": False,
             "automargin": False,
         },

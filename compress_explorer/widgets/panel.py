@@ -22,7 +22,7 @@ from compress_explorer.widgets.state import ExplorerState, LayerRule
 
 ERROR_CLASS = "ce-error"
 
-NO_RECIPE = "your own steps"
+NO_RECIPE = "begin with a known recipe"
 
 RULES: dict[LayerRule, str] = {
     "follows": "follows the step",
