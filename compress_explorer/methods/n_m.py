@@ -17,7 +17,8 @@ def apply(weight: Tensor, kept: Tensor, *, keep: int = 2, block: int = 4) -> Ten
     that padding it with zeros gives a block of the same pattern. Where a block has no more than `keep` weights, as
     in every block if keep >= block, nothing is dropped. Among equal magnitudes the first are dropped.
 
-    Neighbours are those of the row: of a convolution the positions of one kernel, then the next input channel's.
+    Neighbours are those of the row: of a convolution the positions of one kernel, then the next input channel's. The
+    papers train the network with or after the pruning.
 
     Args:
         weight: float32 [channels, n].

@@ -101,7 +101,7 @@ READY: tuple[ReadyRecipe, ...] = (
         label="Post-training W8A8 per tensor",
         summary="Evens out the ranges of consecutive layers, clips by least squared error, corrects the biases, and "
         "quantizes the inputs.",
-        source="Nagel et al. 2021 (arXiv 2106.08295), the post-training pipeline; equalization: Nagel et al. 2019",
+        source="Nagel et al. 2021 (arXiv 2106.08295) §3.5, with bias correction in place of AdaRound",
         make=_white_paper,
     ),
 )

@@ -46,7 +46,7 @@ METHOD = Method(
     family="Pruning",
     summary="Removes, in each output row, the weights whose magnitude times the norm of their input is smallest.",
     formula="M_ij = 1[S_ij > τ_i],  S_ij = |W_ij|·‖X_j‖₂,  τ_i the k-th smallest S of row i, k = round(p·n)",
-    source="Sun et al. 2023, Wanda (arXiv 2306.11695) Eq. 1",
+    source="Sun et al. 2023, Wanda (arXiv 2306.11695) §3, Eq. 1",
     parameters=(*structure_parameters(), samples_parameter()),
     scope="tensor",
     result="mask",
