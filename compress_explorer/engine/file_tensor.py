@@ -9,7 +9,7 @@ from torch import Tensor
 
 from compress_explorer.engine.coding import decode_stream, encode_stream
 from compress_explorer.engine.contents import bit_patterns, zero_codes
-from compress_explorer.engine.file_header import Entry, Quantized, damaged
+from compress_explorer.engine.file_entry import Entry, Quantized, damaged
 from compress_explorer.engine.form import FLOAT_ZERO_BITS, Form, zero_point_bits
 from compress_explorer.engine.packing import pack, packed_bytes, unpack
 from compress_explorer.engine.positions import decode_gaps, encode_gaps, run_lengths

@@ -6,7 +6,7 @@ that were left alone stand as they are. A treated one is an array of bytes: its 
 zero points and codebook, as far as it has them; each part begins at a whole byte, floats are little-endian.
 
 The header's metadata hold one text, JSON: {"version", "recipe", "styles", "tensors", "aliases", "edits"}; the last
-two where there are any. "edits" are the changes of the network's structure, see `structure`. "tensors" maps the
+two where there are any. "edits" are the changes of the network's structure, see `edits`. "tensors" maps the
 name of each treated tensor to [shape, style], [shape, style, "mask"] or [shape, style, gap width, entries]: no
 positions, a bitmask, or a relative index. Where a coder was used, the bytes of a relative index's coded gaps and of the
 values follow: see `engine.coding`. A style, an index into "styles", is what tensors have in common:
@@ -33,11 +33,11 @@ from torch import Tensor
 
 from compress_explorer.engine.coding import stream_bytes
 from compress_explorer.engine.contents import Contents
+from compress_explorer.engine.edits import Edit, edit_to_json
 from compress_explorer.engine.packing import packed_bytes
 from compress_explorer.engine.positions import best_width, gap_counts, span_of
 from compress_explorer.engine.safetensors_size import Array, compact, header_bytes
 from compress_explorer.engine.stored import StoredTensor
-from compress_explorer.engine.structure import Edit, edit_to_json
 from compress_explorer.methods.code import Code
 from compress_explorer.spec.recipe import Recipe
 from compress_explorer.spec.size import Coding

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from compress_explorer.engine.contents import Contents, count_zeros
+from compress_explorer.engine.edits import Edit
 from compress_explorer.engine.form import (
     Form,
     choose_form,
@@ -43,7 +44,6 @@ from compress_explorer.engine.packing import packed_bytes
 from compress_explorer.engine.positions import best_width, relative_bytes
 from compress_explorer.engine.safetensors_size import header_bytes, plain_file_bytes
 from compress_explorer.engine.stored import StoredTensor
-from compress_explorer.engine.structure import Edit
 from compress_explorer.spec.recipe import Recipe
 from compress_explorer.spec.size import ACCOUNTINGS, Accounting, Coding, SizeReport, TensorSize
 
