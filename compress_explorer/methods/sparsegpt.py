@@ -60,6 +60,8 @@ def apply(
     masks = []
     for start in range(0, weight.shape[1], size):
         stop = min(start + size, weight.shape[1])
+        if start // 128 > (start - size) // 128:  # once in 128 columns
+            statistics.tell(f"{start:,} of {weight.shape[1]:,} columns")
         scores = work[:, :, start:stop].square() * importance[:, None, start:stop]
         scores = torch.where(left[:, :, start:stop], scores, -1.0)
         if structure == "unstructured":
