@@ -1,15 +1,16 @@
 """Measures a metric on a fixed sample order, batch by batch, so that every prefix is an honest estimate."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from compress_explorer.engine.compress import CompressedModel
 from compress_explorer.engine.inference_copy import inference_copy
+from compress_explorer.engine.memory import in_parts
+from compress_explorer.engine.scores import NOTHING, Scores, joined, next_look
 from compress_explorer.engine.statistics import CONFIDENCE, mean_interval, paired_interval
 from compress_explorer.engine.task import Split, Task, accuracy, are_class_indices, check_labels, check_task
 from compress_explorer.spec.errors import DataError, ModelError, ParameterError
@@ -20,34 +21,6 @@ BATCH = 256
 """Samples that are run at once on a CPU, whose caches the activations of more would overflow."""
 
 GPU_BATCH = 2048
-
-LARGEST_LOOK = 2048
-"""After so many samples at most the scores so far are looked at."""
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """The metric, sample by sample, on the first samples of a split's fixed order.
-
-    Attributes:
-        scores: float32 [count].
-        predictions: int64 [count], the largest logit's index, or None where outputs are no logits.
-    """
-
-    scores: Tensor
-    predictions: Tensor | None
-
-    def __len__(self) -> int:
-        """How many samples were measured."""
-        return len(self.scores)
-
-    def first(self, count: int) -> "Scores":
-        """The same for the first `count` samples only."""
-        return Scores(self.scores[:count], None if self.predictions is None else self.predictions[:count])
-
-
-NOTHING = Scores(torch.empty(0), torch.empty(0, dtype=torch.int64))
-"""No sample measured yet."""
 
 
 def measure(
@@ -83,7 +56,7 @@ def measure(
         # The bounds do not depend on where measuring was interrupted: the last bits of a float sum, and with them a
         # prediction now and then, depend on the size of the batch.
         end = min(total, (done // batch + 1) * batch)
-        parts.append(_batch_scores(called, task, samples, samples.order[done:end]))
+        parts += in_parts(lambda chosen: _batch_scores(called, task, samples, chosen), samples.order[done:end])
         done = end
         stopped = done < total and stop()
         if stopped or done >= min(total, next_look(seen)):
@@ -91,30 +64,6 @@ def measure(
             yield parts[0]
         if stopped:
             return
-
-
-def next_look(seen: int) -> int:
-    """How many samples are measured when the scores are looked at again: 256, 512, 1024, 2048, then every 2048."""
-    if seen < BATCH:
-        return BATCH
-    if seen < LARGEST_LOOK:
-        return 1 << seen.bit_length()
-    return (seen // LARGEST_LOOK + 1) * LARGEST_LOOK
-
-
-def looks_before(total: int) -> int:
-    """How often the scores are looked at before all of `total` samples are measured."""
-    seen, looks = next_look(0), 0
-    while seen < total:
-        seen, looks = next_look(seen), looks + 1
-    return looks
-
-
-def joined(parts: Sequence[Scores]) -> Scores:
-    """The scores of samples that were measured one part after the other."""
-    predictions = [part.predictions for part in parts if part.predictions is not None]
-    complete = len(predictions) == len(parts)
-    return Scores(torch.cat([part.scores for part in parts]), torch.cat(predictions) if complete else None)
 
 
 def _batch_scores(model: nn.Module, task: Task, samples: Split, chosen: Tensor) -> Scores:

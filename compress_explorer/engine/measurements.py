@@ -4,7 +4,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 from compress_explorer.engine.bench import Bench
-from compress_explorer.engine.evaluate import NOTHING, Scores, looks_before, measure, summarize
+from compress_explorer.engine.evaluate import measure, summarize
+from compress_explorer.engine.scores import NOTHING, Scores, looks_before
 from compress_explorer.engine.task import Task
 from compress_explorer.spec.evaluation import Evaluation
 from compress_explorer.spec.recipe import Recipe

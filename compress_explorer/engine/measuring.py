@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from compress_explorer.engine.evaluate import Scores, looks_before, summarize
+from compress_explorer.engine.evaluate import summarize
+from compress_explorer.engine.scores import Scores, looks_before
 from compress_explorer.engine.task import Task
 from compress_explorer.spec.errors import ParameterError
 from compress_explorer.spec.evaluation import Evaluation

@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress_explorer.engine.evaluate import BATCH, Scores, batch_of, device_of, joined, next_look, scores_from
+from compress_explorer.engine.evaluate import BATCH, batch_of, device_of, scores_from
 from compress_explorer.engine.measuring import Measuring
+from compress_explorer.engine.memory import in_parts
 from compress_explorer.engine.partial_run import Program
+from compress_explorer.engine.scores import Scores, joined, next_look
 from compress_explorer.spec.evaluation import Evaluation
 
 Variant = Mapping[str, nn.Module]
@@ -35,10 +37,16 @@ def evaluate_variants(program: Program | None, variants: Sequence[Variant], meas
         left = {place: variants[place] for place in range(len(variants)) if place not in finished}
         if not left:
             break
-        inputs, targets = batch_of(samples, samples.order[start:end], device)
-        with torch.no_grad():
-            for place, outputs in _outputs(program, left, inputs):
-                known[place].append(scores_from(measuring.task, outputs, targets))
+
+        def scores(chosen: Tensor, left: Mapping[int, Variant] = left) -> dict[int, Scores]:
+            inputs, targets = batch_of(samples, chosen, device)
+            with torch.no_grad():
+                outputs = _outputs(program, left, inputs)
+                return {place: scores_from(measuring.task, output, targets) for place, output in outputs}
+
+        for part in in_parts(scores, samples.order[start:end]):
+            for place, found in part.items():
+                known[place].append(found)
         if end >= min(measuring.total, next_look(seen)):
             seen = end
             for place in left:

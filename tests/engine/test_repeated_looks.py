@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from compress_explorer.engine.evaluate import Scores, looks_before, next_look, summarize
+from compress_explorer.engine.evaluate import summarize
+from compress_explorer.engine.scores import Scores, looks_before, next_look
 from compress_explorer.engine.statistics import CONFIDENCE, difference_of_proportions, wilson
 
 TOTAL = 10_000
