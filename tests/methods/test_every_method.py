@@ -82,6 +82,7 @@ def known_of(method: Method, weight: Tensor) -> list[Any]:
         "values": lambda: values_of(inputs_like(weight.shape[1])[0]),
         "before": lambda: LayerBefore(weight=weight * 1.01, inputs=statistics_of(inputs_like(weight.shape[1]))),
         "scales": lambda: normal(len(weight), 2, seed=3),
+        "window": lambda: next(size for size in (3, 2, 5, 1) if weight.shape[1] % size == 0),
         "batches": lambda: BatchMoments(mean=normal(3, 4).double(), variance=normal(3, 4).double().square()),
     }
     return [makers[method.needs]()] if method.needs in makers else []
