@@ -150,7 +150,8 @@ def test_a_code_is_well_formed_and_finite(name, method):
         for values in settings_of(method):
             code = run(method, weight, kept, values)
             decoded = code.decode()
-            assert (code.codes.dtype, code.codes.shape) == (torch.uint8, weight.shape)
+            columns = -(-weight.shape[1] // code.dimension)
+            assert (code.codes.dtype, code.codes.shape) == (torch.uint8, (len(weight), columns))
             assert (decoded.dtype, decoded.shape) == (torch.float32, weight.shape)
             assert 1 <= code.bits <= 8
             assert code.bits == values.get("bits", code.bits)
@@ -169,7 +170,7 @@ def codes_in_use(code: Code) -> Tensor:
 
 def tables_fit(code: Code) -> bool:
     """Whether scales, zero points and codebooks have the shapes and types that `Code` promises."""
-    channels, columns = code.codes.shape
+    channels, columns = code.decode().shape
     groups = -(-columns // code.group_size)
     per_group = [table for table in (code.scale, code.zero_point) if table is not None]
     shapes_fit = all(table.shape in {(1, groups), (channels, groups)} for table in per_group)
@@ -182,7 +183,10 @@ def tables_fit(code: Code) -> bool:
 def codebook_fits(code: Code) -> bool:
     """Whether there is a codebook exactly where the grid asks for one, for all channels or each."""
     if code.codebook is None:
-        return code.grid != "codebook"
+        return code.grid not in ("codebook", "vectors")
+    if code.grid == "vectors":
+        book, tables = code.codebook, (code.scale, code.zero_point, code.coded_scale)
+        return book.ndim == 3 and len(book) == 1 and book.dtype == torch.float32 and tables == (None, None, None)
     rows, levels = code.codebook.shape
     right_type = code.codebook.dtype == torch.float32
     return code.grid == "codebook" and rows in {1, len(code.codes)} and levels <= 2**code.bits and right_type
@@ -211,7 +215,7 @@ def test_no_more_distinct_values_share_a_scale_than_codes_exist(method, weight, 
     shared = all(table is None or len(table) == 1 for table in (code.scale, code.codebook))
     rows = [decoded] if shared else list(decoded)
     groups = [group for row in rows for group in row.split(code.group_size, dim=-1)]
-    assert all(group.unique().numel() <= 2**code.bits for group in groups)
+    assert all(group.unique().numel() <= 2**code.bits * code.dimension for group in groups)
 
 
 @by_name(list(METHODS))
