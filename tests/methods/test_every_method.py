@@ -185,8 +185,10 @@ def codebook_fits(code: Code) -> bool:
     if code.codebook is None:
         return code.grid not in ("codebook", "vectors")
     if code.grid == "vectors":
-        book, tables = code.codebook, (code.scale, code.zero_point, code.coded_scale)
-        return book.ndim == 3 and len(book) == 1 and book.dtype == torch.float32 and tables == (None, None, None)
+        (rows, levels, dimension), columns = code.codebook.shape, code.group_size
+        without = code.scale is None and code.zero_point is None and code.coded_scale is None
+        small = rows == 1 and levels <= 2**code.bits and dimension <= columns
+        return small and code.codebook.dtype == torch.float32 and without
     rows, levels = code.codebook.shape
     right_type = code.codebook.dtype == torch.float32
     return code.grid == "codebook" and rows in {1, len(code.codes)} and levels <= 2**code.bits and right_type
