@@ -87,7 +87,7 @@ METHOD = Method(
     summary="Cuts the rows of a layer into short vectors and replaces each by one of k shared ones, found by k-means.",
     formula="ŵ_i = c_j,  j = argmin ‖w_i − c_j‖²,  w_i the i-th d neighbours of a row;  c_j ← mean of the w_i nearest "
     "to c_j",
-    source="Gong, Liu, Yang & Bourdev 2014 (arXiv 1412.6115) §3.2, with one codebook a layer as Stock et al. 2020 "
+    source="Gong, Liu, Yang & Bourdev 2014 (arXiv 1412.6115), with one codebook a layer as Stock et al. 2020 "
     "(arXiv 1907.05686); Jégou, Douze & Schmid 2011; start: Arthur & Vassilvitskii 2007",
     parameters=(
         Parameter(
