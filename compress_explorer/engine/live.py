@@ -1,7 +1,9 @@
 """The live engine: one worker thread that answers the newest request first and fills the curve when idle."""
 
 import atexit
+import math
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +22,9 @@ from compress_explorer.spec.sweep import Sweep
 
 FIRST_LOOK = 1024
 """Samples of the curve's first pass; the second pass makes every point exact."""
+
+BETWEEN_WORDS = 0.1
+"""Seconds that at least pass between two words on a method's progress: more often nobody can read them."""
 
 State = Literal["estimating", "exact", "error", "cancelled"]
 
@@ -98,6 +103,7 @@ class LiveEngine:
         self._film: Film | None = None
         self._own = 0
         self._served: tuple[int, Setting] | None = None
+        self._told = -math.inf
         self._worker = threading.Thread(target=self._work, name="compress-explorer", daemon=True)
         self._worker.start()
         _OPEN.add(self)
@@ -249,6 +255,10 @@ class LiveEngine:
             return
         request, setting = self._served
         self._check(request)
+        now = time.monotonic()
+        if now - self._told < BETWEEN_WORDS:
+            return
+        self._told = now
         # At work on the rest of the curve, the setting's own accuracy is exact already.
         state: State = "exact" if self._is_answered(setting) else "estimating"
         self._listener(Update(request, state, "status", setting, text=text))

@@ -64,6 +64,8 @@ def apply(
     zeros = _zeros_of_blocks(kept, size, zeros_for(sparsity, kept.numel()))
     masks = []
     for start, stop in _blocks(columns, size, window):
+        if start // 128 > (start - size) // 128:  # once in 128 columns
+            statistics.tell(f"{start:,} of {columns:,} columns")
         scores = work[:, :, start:stop].square() * importance[:, None, start:stop]
         scores = torch.where(left[:, :, start:stop], scores, -1.0)
         if structure == "unstructured":
