@@ -1,7 +1,7 @@
 """Measures a metric on a fixed sample order, batch by batch, so that every prefix is an honest estimate."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -76,7 +76,7 @@ def measure(
     total = len(samples) if until is None else min(until, len(samples))
     if len(known) >= total or stop():
         return
-    batch = BATCH if _device(model).type == "cpu" else GPU_BATCH
+    batch = BATCH if device_of(model).type == "cpu" else GPU_BATCH
     called = inference_copy(model)
     parts, done, seen = [known], len(known), len(known)
     while done < total:
@@ -87,7 +87,7 @@ def measure(
         done = end
         stopped = done < total and stop()
         if stopped or done >= min(total, next_look(seen)):
-            parts, seen = [_joined(parts)], done
+            parts, seen = [joined(parts)], done
             yield parts[0]
         if stopped:
             return
@@ -110,22 +110,42 @@ def looks_before(total: int) -> int:
     return looks
 
 
-def _joined(parts: list[Scores]) -> Scores:
+def joined(parts: Sequence[Scores]) -> Scores:
+    """The scores of samples that were measured one part after the other."""
     predictions = [part.predictions for part in parts if part.predictions is not None]
     complete = len(predictions) == len(parts)
     return Scores(torch.cat([part.scores for part in parts]), torch.cat(predictions) if complete else None)
 
 
 def _batch_scores(model: nn.Module, task: Task, samples: Split, chosen: Tensor) -> Scores:
-    device = _device(model)
+    inputs, targets = batch_of(samples, chosen, device_of(model))
+    # Not inference_mode: what a model keeps from its forward pass could never be trained with again.
+    with torch.no_grad():
+        return scores_from(task, _forward(model, inputs), targets)
+
+
+def batch_of(samples: Split, chosen: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The inputs and targets of the chosen samples.
+
+    Args:
+        samples: where they are taken from.
+        chosen: int64 [n], their places.
+        device: where they are wanted.
+    """
     # index_select copies rows five times as fast as inputs[chosen].
     inputs, targets = (
         data.index_select(0, chosen.to(data.device)).to(device) for data in (samples.inputs, samples.targets)
     )
-    # Not inference_mode: what a model keeps from its forward pass could never be trained with again.
-    with torch.no_grad():
-        outputs = _forward(model, inputs)
-        scores = _score(task, outputs, targets)
+    return inputs, targets
+
+
+def scores_from(task: Task, outputs: Tensor, targets: Tensor) -> Scores:
+    """The scores of one batch's outputs.
+
+    Raises:
+        DataError: when the metric fails on them.
+    """
+    scores = _score(task, outputs, targets)
     logits = isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] > 1
     comparable = logits and are_class_indices(targets)
     return Scores(scores, outputs.argmax(dim=1).cpu() if comparable else None)
@@ -214,7 +234,7 @@ def check_fit(model: nn.Module, task: Task) -> None:
         if task.metric is not accuracy:
             return
         with torch.no_grad():
-            outputs = _forward(model, task.test.inputs[first].to(_device(model)))
+            outputs = _forward(model, task.test.inputs[first].to(device_of(model)))
     for split in (task.test, task.validation):
         if split is not None:
             check_labels(split.targets, outputs.shape[1])
@@ -280,5 +300,6 @@ def _evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def _device(model: nn.Module) -> torch.device:
+def device_of(model: nn.Module) -> torch.device:
+    """Where the parameters of a model are; the CPU when it has none."""
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
