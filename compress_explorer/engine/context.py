@@ -4,10 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from compress_explorer.engine.task import Task
-
-
-def say_nothing(_text: str) -> None:
-    """Tells nobody."""
+from compress_explorer.methods.evidence import say_nothing
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,6 +8,7 @@ from torch.nn import functional
 from torch.nn.modules.conv import _ConvNd
 
 from compress_explorer.engine.context import Context
+from compress_explorer.engine.follow import layer_graph
 from compress_explorer.engine.input_change import layer_of
 from compress_explorer.engine.input_transform import transform_of
 from compress_explorer.engine.layers import WeightSite
@@ -91,7 +92,7 @@ def find_pairs(work: Workpiece, sites: tuple[WeightSite, ...]) -> tuple[list[Pai
     places = {site.name: place for place, site in enumerate(sites)}
     reasons = {site.name: _unscalable(work, site) for site in sites}
     try:
-        graph = fx.Tracer().trace(work.model)
+        graph = layer_graph(work.model)
     except Exception as error:  # noqa: BLE001 -- a forward function can raise anything when it is traced
         untraced = f"the network's layers cannot be followed: torch.fx raised {type(error).__name__}: {error}"
         return [], {site.name: untraced.splitlines()[0] for site in sites}

@@ -18,7 +18,7 @@ from compress_explorer.spec.size import Coding
 FLOATS = {
     str(dtype).removeprefix("torch."): dtype for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 }
-GRIDS = ("integer", "power-of-two", "codebook", *WEIGHT_FORMATS)
+GRIDS = ("integer", "power-of-two", "codebook", "vectors", *WEIGHT_FORMATS)
 ROWS = ("tensor", "channel")
 
 
@@ -55,6 +55,7 @@ class Quantized:
         zero_bits: width of a stored zero point, 32 for floats, or None.
         codebooks: like `scales`.
         levels: of a codebook; 0 without.
+        dimension: the weights of a row that share a code: 1, but for vectors.
     """
 
     grid: Grid
@@ -66,6 +67,7 @@ class Quantized:
     zero_bits: int | None
     codebooks: str | None
     levels: int
+    dimension: int
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,12 @@ class Entry:
         """The number of elements."""
         return math.prod(self.layout.shape)
 
+    @property
+    def values(self) -> int:
+        """The number of values where all are stored."""
+        dimension = 1 if self.quantized is None else self.quantized.dimension
+        return self.layout.channels * -(-self.layout.columns // dimension)
+
 
 def damaged(what: str) -> FileFormatError:
     """The error for a compressed file that contradicts itself."""
@@ -118,9 +126,12 @@ def read_entry(name: str, entry: object, styles: Sequence[Style]) -> Entry:
     positions, width, entries = _positions(name, places)
     if style.quantized is None and positions == "none":
         raise damaged(f"{name} is described, but has neither codes nor positions")
+    layout = _layout(name, entry[0], style)
+    if style.quantized is not None and style.quantized.dimension > layout.columns:
+        raise damaged(f"{name} has vectors of {style.quantized.dimension} in rows of {layout.columns} weights")
     return Entry(
         name=name,
-        layout=_layout(name, entry[0], style),
+        layout=layout,
         dtype=style.dtype,
         positions=positions,
         width=width,
@@ -195,8 +206,10 @@ def _quantized(name: str, style: Mapping[str, Any]) -> Quantized:
         raise damaged(f"{name} has the scale format {str(scale_format)[:60]!r}, not one of {', '.join(SCALE_FORMATS)}")
     if scales is None and (zero_bits is not None or scale_format is not None):
         raise damaged(f"{name} has zero points or a scale format without scales")
-    if (grid == "codebook") != (codebooks is not None):
+    if (grid in ("codebook", "vectors")) != (codebooks is not None):
         raise damaged(f"{name} lacks a codebook, or has one that its grid does not use")
+    if grid == "vectors" and (codebooks != "tensor" or scales is not None or group is not None):
+        raise damaged(f"{name} has vectors with scales, with groups or with a codebook for each channel")
     return Quantized(
         grid=cast(Grid, grid),
         bits=_whole(name, style.get("bits"), "bits", *_widths(grid)),
@@ -207,6 +220,7 @@ def _quantized(name: str, style: Mapping[str, Any]) -> Quantized:
         zero_bits=_zero_bits(name, zero_bits),
         codebooks=codebooks,
         levels=0 if codebooks is None else _whole(name, style.get("levels"), "levels", 1, 256),
+        dimension=_whole(name, style.get("dimension"), "dimension", 1, 256) if grid == "vectors" else 1,
     )
 
 

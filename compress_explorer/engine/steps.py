@@ -18,6 +18,7 @@ from compress_explorer.engine.weights import AllWeights, Weights
 from compress_explorer.engine.workpiece import Workpiece
 from compress_explorer.methods import catalogue
 from compress_explorer.methods.code import Code
+from compress_explorer.methods.evidence import InputStatistics
 from compress_explorer.methods.values import Values
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Value
@@ -50,9 +51,9 @@ def _treat(work: Workpiece, method: Method, target: Target, context: Context) ->
     """The workpiece after the weights of one target, or what stands beside them, were treated."""
     if method.result in ("inputs", "scales", "state"):
         return treat_beside(work, method, target, context)
-    if method.needs == "nothing":
-        names = [site.name for site in target.sites]
-        changed = _apply(method, {name: work.weights[name] for name in names}, target.values)
+    if not method.needs_data:
+        windows = {site.name: site.window for site in target.sites} if method.needs == "window" else None
+        changed = _apply(method, {site.name: work.weights[site.name] for site in target.sites}, target.values, windows)
         return _with_results(work, method, changed)
     values = {name: value for name, value in target.values.items() if name != "samples"}
     known = evidence(work, method, target.sites, int(target.values["samples"]), context)
@@ -64,9 +65,18 @@ def _treat(work: Workpiece, method: Method, target: Target, context: Context) ->
         changed = _apply(method, {name: work.weights[name] for name in statistics}, values, statistics)
     else:
         for done, name in enumerate(statistics, start=1):
-            context.tell(f"{method.label}: layer {done} of {len(statistics)}")
-            changed |= _apply(method, {name: work.weights[name]}, values, statistics)
+            layer = f"{method.label}: layer {done} of {len(statistics)}"
+            context.tell(layer)
+            told = {name: _reporting(statistics[name], layer, context)}
+            changed |= _apply(method, {name: work.weights[name]}, values, told)
     return _with_results(work, method, changed)
+
+
+def _reporting(statistics: object, layer: str, context: Context) -> object:
+    """The same statistics, which tell the context how far the method is with a layer."""
+    if not isinstance(statistics, InputStatistics):
+        return statistics
+    return replace(statistics, tell=lambda text: context.tell(f"{layer}, {text}"))
 
 
 def _apply(

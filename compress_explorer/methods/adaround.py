@@ -1,6 +1,6 @@
 """AdaRound: learns for each weight whether to round it up or down."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -80,7 +80,8 @@ def apply(
     step = scale / scale.mean(dim=2, keepdim=True)
     hessian = statistics.moment / mean_curvature(statistics.moment)[:, None, None]
     above, room, steps, curvature = (entry.float() for entry in (exact - down, up - down, step, hessian))
-    chosen = torch.where(_learn(above, room, steps, curvature, iterations, regularization) >= 0.5, up, down)
+    choice = _learn(above, room, steps, curvature, iterations, regularization, statistics.tell)
+    chosen = torch.where(choice >= 0.5, up, down)
     better = _output_error(step * (chosen - exact), hessian) < _output_error(step * (closest - exact), hessian)
     return with_numbers(nearest, torch.where(better, chosen, closest).reshape(weight.shape))
 
@@ -91,7 +92,13 @@ def _output_error(change: Tensor, hessian: Tensor) -> Tensor:
 
 
 def _learn(
-    above: Tensor, room: Tensor, step: Tensor, hessian: Tensor, iterations: int, regularization: float
+    above: Tensor,
+    room: Tensor,
+    step: Tensor,
+    hessian: Tensor,
+    iterations: int,
+    regularization: float,
+    tell: Callable[[str], None],
 ) -> Tensor:
     """The choices h after so many iterations of Adam, [g, rows, n] as all but `hessian`.
 
@@ -102,12 +109,15 @@ def _learn(
         hessian: [g, n, n].
         iterations: of Adam.
         regularization: λ.
+        tell: called every ten iterations.
     """
     low, high = STRETCH
     start = (above.clamp(0, 1) - low) / (high - low)
     logits = torch.log(start / (1 - start))
     first, second = torch.zeros_like(logits), torch.zeros_like(logits)
     for turn, beta in enumerate(_betas(iterations), start=1):
+        if turn % 10 == 0:
+            tell(f"{turn:,} of {iterations:,} iterations")
         sigmoid = torch.sigmoid(logits)
         choice = (low + (high - low) * sigmoid).clamp_(0, 1)
         slope = (2 * step * room) * ((step * (room * choice - above)) @ hessian)

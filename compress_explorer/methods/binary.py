@@ -13,6 +13,7 @@ from compress_explorer.methods.granularity import (
     to_blocks,
 )
 from compress_explorer.methods.scalar_map import ScalarMap, nearest_level_map
+from compress_explorer.methods.sparsity import none_pruned
 from compress_explorer.methods.weight_index import WeightIndex
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter
@@ -36,16 +37,14 @@ def apply(weight: Tensor, kept: Tensor, *, bits: int = 1, granularity: str = "ch
     """
     columns = columns_per_scale(weight, granularity, weight.shape[1])
     residual = to_blocks(weight, granularity, columns) + 0.0  # a copy in which -0.0 is +0.0, as sign(0) = +1 asks
-    counted = to_blocks(kept, granularity, columns)
-    kept_weights = counted.count_nonzero(dim=2)[:, :, None].clamp(min=1)
-    counted = counted.float()
+    counted = None if none_pruned(kept) else to_blocks(kept, granularity, columns)
     codes = torch.zeros_like(residual, dtype=torch.uint8)
     levels = residual.new_zeros(residual.shape[0], 1)
-    for _ in range(bits):
-        total = residual.abs().mul_(counted).sum(dim=2, keepdim=True, dtype=torch.float64)
-        alpha = (total / kept_weights).float()
+    for term in range(bits):
+        alpha = _mean_magnitude(residual, counted)
         codes.mul_(2).add_(residual >= 0)
-        residual -= torch.copysign(alpha, residual)
+        if term < bits - 1:
+            residual -= torch.copysign(alpha, residual)
         alpha = alpha[:, :, 0]
         levels = torch.stack([levels - alpha, levels + alpha], dim=2).flatten(1)
     return Code(
@@ -55,6 +54,14 @@ def apply(weight: Tensor, kept: Tensor, *, bits: int = 1, granularity: str = "ch
         codebook=levels,
         group_size=weight.shape[1],
     )
+
+
+def _mean_magnitude(residual: Tensor, counted: Tensor | None) -> Tensor:
+    """The mean magnitude along the last axis, float32 [rows, groups, 1], of what is counted (None: of all)."""
+    if counted is None:
+        return residual.abs().mean(dim=2, keepdim=True, dtype=torch.float64).float()
+    total = residual.abs().mul_(counted).sum(dim=2, keepdim=True, dtype=torch.float64)
+    return (total / counted.count_nonzero(dim=2)[:, :, None].clamp(min=1)).float()
 
 
 def preview(indices: Sequence[WeightIndex], *, bits: int = 1, granularity: str = "channel") -> list[ScalarMap] | None:

@@ -1,10 +1,15 @@
 """What methods may know beside the weights: what layers are fed, and how the loss feels their weights."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from compress_explorer.spec.parameter import Parameter
+
+
+def say_nothing(_text: str) -> None:
+    """Tells nobody."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -24,6 +29,8 @@ class InputStatistics:
         mean_magnitude: float64 [g, n], the mean of |x|.
         window: how many neighbouring columns see one input channel at different places: the places of a
             convolution's kernel, 1 for a linear layer.
+        tell: called in the course of long work with how far it is, e.g. "300 of 1,000 iterations"; it may raise to stop
+            the work.
     """
 
     moment: Tensor
@@ -33,6 +40,7 @@ class InputStatistics:
     samples: int
     mean_magnitude: Tensor | None = None
     window: int = 1
+    tell: Callable[[str], None] = say_nothing
 
     @property
     def groups(self) -> int:

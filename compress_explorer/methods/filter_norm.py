@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from compress_explorer.methods.channels import keep_channels
-from compress_explorer.methods.sparsity import sparsity_parameter
+from compress_explorer.methods.sparsity import none_pruned, sparsity_parameter
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter
 
@@ -25,8 +25,8 @@ def apply(weight: Tensor, kept: Tensor, *, sparsity: float = 0.3, norm: str = "L
     Returns:
         bool [channels, n], True where a weight is kept.
     """
-    left = torch.where(kept, weight, 0.0).double()
-    norms = torch.linalg.vector_norm(left, ord=1 if norm == "L1" else 2, dim=1)
+    left = weight if none_pruned(kept) else torch.where(kept, weight, 0.0)
+    norms = torch.linalg.vector_norm(left.double(), ord=1 if norm == "L1" else 2, dim=1)
     return keep_channels(norms, kept, sparsity)
 
 

@@ -1,5 +1,7 @@
 """GPTQ: rounding column by column, where the columns behind make up for the error of those before."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -68,7 +70,7 @@ def apply(
     alive = sorted_by_turn(kept) & ~dead.gather(1, columns)[:, None, :]
     work = torch.where(alive, sorted_by_turn(weight).double(), 0.0)
     turned = Levels(sorted_by_turn(levels.scale), sorted_by_turn(levels.lowest), sorted_by_turn(levels.highest))
-    numbers = _round_in_turn(work, alive, turned, inverse_factor(moment, damping))
+    numbers = _round_in_turn(work, alive, turned, inverse_factor(moment, damping), statistics.tell)
     return with_numbers(nearest, torch.empty_like(numbers).scatter_(2, across, numbers).reshape(weight.shape))
 
 
@@ -80,7 +82,7 @@ def _order(moment: Tensor, order: str) -> Tensor:
     return torch.arange(diagonal.shape[1], device=moment.device).expand_as(diagonal)
 
 
-def _round_in_turn(work: Tensor, alive: Tensor, levels: Levels, factor: Tensor) -> Tensor:
+def _round_in_turn(work: Tensor, alive: Tensor, levels: Levels, factor: Tensor, tell: Callable[[str], None]) -> Tensor:
     """The whole number of every weight; `work` [g, rows, n] is used up."""
     numbers = torch.zeros_like(work)
 
@@ -91,6 +93,7 @@ def _round_in_turn(work: Tensor, alive: Tensor, levels: Levels, factor: Tensor) 
         return numbers[:, :, column] * scale
 
     for start in range(0, work.shape[2], BLOCK):
+        tell(f"{start:,} of {work.shape[2]:,} columns")
         settle_columns(work, factor, start, min(start + BLOCK, work.shape[2]), settle)
     return numbers
 

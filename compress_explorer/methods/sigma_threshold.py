@@ -3,11 +3,13 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from compress_explorer.methods.magnitude import threshold_map
 from compress_explorer.methods.scalar_map import ScalarMap
+from compress_explorer.methods.sparsity import none_pruned
 from compress_explorer.methods.weight_index import WeightIndex
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter
@@ -28,12 +30,19 @@ def apply(weight: Tensor, kept: Tensor, *, quality: float = 1.0) -> Tensor:
     Returns:
         bool [channels, n], True where a weight is kept.
     """
-    # numpy selects a million numbers in 2 ms, torch in 13.
-    left = torch.from_numpy(weight.cpu().numpy()[kept.cpu().numpy()]).double()
+    # numpy selects and compares a million numbers several times as fast as torch.
+    left = weight if none_pruned(kept) else torch.from_numpy(weight.cpu().numpy()[kept.cpu().numpy()])
     if left.numel() == 0:
         return kept.clone()
-    threshold = quality * float(left.std(correction=0))
-    return kept & (weight.abs().double() > threshold)
+    threshold = quality * float(left.double().std(correction=0))
+    above = np.abs(weight.cpu().numpy()) > np.float32(_rounded_down(threshold))
+    return torch.from_numpy(above & kept.cpu().numpy()).to(kept.device)
+
+
+def _rounded_down(threshold: float) -> float:
+    """The largest float32 that is not above `threshold`: the same float32 numbers exceed both."""
+    rounded = np.float32(min(threshold, float(np.finfo(np.float32).max)))
+    return float(np.nextafter(rounded, np.float32(-np.inf)) if float(rounded) > threshold else rounded)
 
 
 def preview(indices: Sequence[WeightIndex], *, quality: float = 1.0) -> list[ScalarMap]:

@@ -5,6 +5,7 @@ the mantissa. A bin [a, b) has b / a <= 1 + 2^-7, so a cut that falls inside a b
 that relative distance, and every statistic that does not cut a bin is exact. The bin at zero ends at 2^-133.
 """
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from torch import Tensor
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+
+_PIECE = 2**18
+"""Weights that are counted at once."""
 
 _SIGN = 0x8000
 _UPPER_HALF = 1 if sys.byteorder == "little" else 0
@@ -50,16 +54,14 @@ class WeightIndex:
 
     @classmethod
     def build(cls, weight: Tensor, kept: Tensor | None = None) -> "WeightIndex":
-        """Counts the weights into bins: about 10 ms for a million.
+        """Counts the weights into bins, a piece at a time: about 5 ms and no memory to speak of for a million.
 
         Args:
             weight: of any shape and float dtype, finite.
             kept: bool of the same shape, False where a weight was pruned; None: all are kept.
         """
-        values = weight.detach().float().cpu().contiguous().numpy().ravel()
-        if kept is not None:
-            values = values[kept.cpu().numpy().ravel()]
-        moments = _moments_of_patterns(values)
+        moments, minimum, maximum = _moments(weight.detach(), kept)
+        count = int(moments[0].sum())
         magnitude_sum = float(np.abs(moments[1]).sum())
         # Both bins at zero become one, so that -0.0 does not count as negative.
         moments[:, 0] += moments[:, _SIGN]
@@ -75,10 +77,10 @@ class WeightIndex:
             upper=np.where(negative, -near, far),
             moments=moments[:, occupied],
             before=np.concatenate([np.zeros((3, 1)), np.cumsum(moments[:, occupied], axis=1)], axis=1),
-            pruned=weight.numel() - values.size,
-            minimum=float(values.min()) if values.size else 0.0,
-            maximum=float(values.max()) if values.size else 0.0,
-            mean_abs=magnitude_sum / max(values.size, 1),
+            pruned=weight.numel() - count,
+            minimum=minimum,
+            maximum=maximum,
+            mean_abs=magnitude_sum / max(count, 1),
             zeros=int(moments[0, 0]),
         )
 
@@ -157,15 +159,27 @@ def magnitude_quantile(indices: Sequence[WeightIndex], count: int) -> float:
     return float(far if bins[place] == 0 else near + share * (far - near))
 
 
-def _moments_of_patterns(values: npt.NDArray[np.float32]) -> Floats:
-    """Count, sum and sum of squares of the numbers with each upper half of a float32 pattern, [3, 65536]."""
-    patterns = np.ascontiguousarray(values).view(np.uint16)[_UPPER_HALF::2].astype(np.int64)
-    exact = values.astype(np.float64)
-    moments = np.empty((3, 2 * _SIGN))
-    moments[0] = np.bincount(patterns, minlength=2 * _SIGN)
-    moments[1] = np.bincount(patterns, weights=exact, minlength=2 * _SIGN)
-    moments[2] = np.bincount(patterns, weights=np.square(exact), minlength=2 * _SIGN)
-    return moments
+def _moments(weight: Tensor, kept: Tensor | None) -> tuple[Floats, float, float]:
+    """Count, sum and sum of squares of the kept weights by the upper half of their pattern, [3, 65536]; their range.
+
+    A piece at a time, so that everything stays in the processor's cache.
+    """
+    moments = np.zeros((3, 2 * _SIGN))
+    minimum, maximum = math.inf, -math.inf
+    flat, flags = weight.reshape(-1), None if kept is None else kept.reshape(-1)
+    for start in range(0, flat.numel(), _PIECE):
+        values = flat[start : start + _PIECE].float().cpu().numpy()
+        if flags is not None:
+            values = values[flags[start : start + _PIECE].cpu().numpy()]
+        if values.size == 0:
+            continue
+        minimum, maximum = min(minimum, float(values.min())), max(maximum, float(values.max()))
+        patterns = np.ascontiguousarray(values).view(np.uint16)[_UPPER_HALF::2].astype(np.int64)
+        exact = values.astype(np.float64)
+        moments[0] += np.bincount(patterns, minlength=2 * _SIGN)
+        moments[1] += np.bincount(patterns, weights=exact, minlength=2 * _SIGN)
+        moments[2] += np.bincount(patterns, weights=np.square(exact, out=exact), minlength=2 * _SIGN)
+    return (moments, minimum, maximum) if maximum >= minimum else (moments, 0.0, 0.0)
 
 
 def _mean_powers(low: Floats, high: Floats) -> Floats:

@@ -37,8 +37,8 @@ BESIDE_STEPS = [step for method in BESIDE_METHODS for step in steps_of(method)]
 """Steps that change what stands beside the weights; most need a task with a train split."""
 # The others take data, which most of these tests have not: test_calibrated.py goes through all of them.
 WEIGHT_METHODS = [method for method in METHODS if method.result in ("mask", "code", "values")]
-FREE = [method for method in WEIGHT_METHODS if method.needs == "nothing"]
-CALIBRATED = [method for method in WEIGHT_METHODS if method.needs != "nothing"]
+FREE = [method for method in WEIGHT_METHODS if not method.needs_data]
+CALIBRATED = [method for method in WEIGHT_METHODS if method.needs_data]
 STEPS = [step for method in FREE for step in steps_of(method)]
 FEW_STEPS = [step for method in FREE for step in few_steps_of(method)]
 """For tests that go through many models or layers too."""

@@ -60,7 +60,7 @@ def check_round_trip(tensors: list[StoredTensor], path: Path, aliases: dict[str,
         assert loaded.state[alias] is loaded.state[name]
 
 
-@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("grid", [*GRIDS, "vectors"])
 def test_every_bit_comes_back(grid: str, tmp_path: Path):
     widths = [(torch.float32, bits) for bits in (2, 5, 8)]
     for dtype, bits in [*widths, (torch.float16, 5), (torch.bfloat16, 2), (torch.float64, 8)]:
@@ -74,7 +74,7 @@ def test_every_bit_comes_back(grid: str, tmp_path: Path):
 
 
 @given(
-    grid=st.sampled_from(GRIDS),
+    grid=st.sampled_from([*GRIDS, "vectors"]),
     bits=st.integers(2, 8),
     density=st.one_of(st.none(), st.floats(0, 1)),
     rows=st.integers(1, 9),
@@ -165,7 +165,7 @@ def test_the_file_holds_what_its_description_says(tmp_path: Path):
         described = json.loads(file.metadata()[METADATA_KEY])
         data = bytes(file.get_tensor("weight").tolist())
     shape, style, width, entries = described["tensors"]["weight"]
-    assert described["version"] == 2
+    assert described["version"] == 3
     assert Recipe.from_dict(described["recipe"]) == RECIPE
     assert described["styles"][style] == {
         "dtype": "float32", "grid": "integer", "bits": 5, "offset": -15, "scales": "channel"

@@ -15,9 +15,10 @@ from compress_explorer.engine.bench import WHOLE_MODEL
 from compress_explorer.engine.compress import compress
 from compress_explorer.engine.evaluate import evaluate
 from compress_explorer.engine.film import curve_order
-from compress_explorer.engine.live import LiveEngine, Update
+from compress_explorer.engine.live import LiveEngine
 from compress_explorer.engine.setting import Setting, numeric_parameters
 from compress_explorer.engine.task import Split, Task, accuracy
+from compress_explorer.engine.update import Update
 from compress_explorer.spec.errors import DataError, ModelError
 from compress_explorer.spec.evaluation import Evaluation
 from compress_explorer.spec.parameter import Value

@@ -90,6 +90,7 @@ def known_of(method: Method, weight: Tensor) -> list[Any]:
         "values": lambda: values_of(inputs_like(weight.shape[1])[0]),
         "before": lambda: LayerBefore(weight=weight * 1.01, inputs=statistics_for(weight.shape[1])),
         "scales": lambda: normal(len(weight), 2, seed=3),
+        "window": lambda: next(size for size in (3, 2, 5, 1) if weight.shape[1] % size == 0),
         "batches": lambda: BatchMoments(mean=normal(3, 4).double(), variance=normal(3, 4).double().square()),
     }
     return [makers[method.needs]()] if method.needs in makers else []
@@ -166,7 +167,8 @@ def test_factors_are_finite_and_give_the_shape_of_the_weight(method):
 def test_a_code_is_well_formed_and_finite(method):
     def check(weight: Tensor, _: object, values: dict[str, Value], code: Code) -> None:
         decoded = code.decode()
-        assert (code.codes.dtype, code.codes.shape) == (torch.uint8, weight.shape)
+        columns = -(-weight.shape[1] // code.dimension)
+        assert (code.codes.dtype, code.codes.shape) == (torch.uint8, (len(weight), columns))
         assert (decoded.dtype, decoded.shape) == (torch.float32, weight.shape)
         assert 1 <= code.bits <= 8
         assert code.bits == values.get("bits", code.bits)
@@ -187,7 +189,7 @@ def codes_in_use(code: Code) -> Tensor:
 
 def tables_fit(code: Code) -> bool:
     """Whether scales, zero points and codebooks have the shapes and types that `Code` promises."""
-    channels, columns = code.codes.shape
+    channels, columns = code.decode().shape
     groups = -(-columns // code.group_size)
     per_group = [table for table in (code.scale, code.zero_point) if table is not None]
     shapes_fit = all(table.shape in {(1, groups), (channels, groups)} for table in per_group)
@@ -200,7 +202,12 @@ def tables_fit(code: Code) -> bool:
 def codebook_fits(code: Code) -> bool:
     """Whether there is a codebook exactly where the grid asks for one, for all channels or each."""
     if code.codebook is None:
-        return code.grid != "codebook"
+        return code.grid not in ("codebook", "vectors")
+    if code.grid == "vectors":
+        (rows, levels, dimension), columns = code.codebook.shape, code.group_size
+        without = code.scale is None and code.zero_point is None and code.coded_scale is None
+        small = rows == 1 and levels <= 2**code.bits and dimension <= columns
+        return small and code.codebook.dtype == torch.float32 and without
     rows, levels = code.codebook.shape
     right_type = code.codebook.dtype == torch.float32
     return code.grid == "codebook" and rows in {1, len(code.codes)} and levels <= 2**code.bits and right_type
@@ -229,7 +236,7 @@ def test_no_more_distinct_values_share_a_scale_than_codes_exist(method, weight, 
     shared = all(table is None or len(table) == 1 for table in (code.scale, code.codebook))
     rows = [decoded] if shared else list(decoded)
     groups = [group for row in rows for group in row.split(code.group_size, dim=-1)]
-    assert all(group.unique().numel() <= 2**code.bits for group in groups)
+    assert all(group.unique().numel() <= 2**code.bits * code.dimension for group in groups)
 
 
 @by_name(list(METHODS))

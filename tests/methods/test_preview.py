@@ -207,6 +207,7 @@ WITHOUT_PREVIEW = {
     "integer-mse",
     "ternary",
     "k-means",
+    "product-quantization",
     "power-of-two-literal",
     *(method.name for method in METHODS if method.needs != "nothing"),
 }
