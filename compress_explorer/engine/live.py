@@ -219,7 +219,8 @@ class LiveEngine:
             self._send("point", request, setting, film, own, own, text)
 
         film.settle(own)
-        self._send("point", request, setting, film, own, own, reports=self.bench.reports(setting.recipe))
+        self._send("point", request, setting, film, own, own)
+        self._send("status", request, setting, film, own, own, reports=self.bench.reports(setting.recipe))
         film.measure(own, None, lambda: self._stale(request), news)
         self._check(request)
 

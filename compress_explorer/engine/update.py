@@ -24,7 +24,7 @@ class Update:
         own: the point of the request's setting.
         text: progress in words; empty when nothing is going on.
         error: what went wrong, when the state is "error".
-        reports: what each step did to the one before; only in the first news of a setting's own point.
+        reports: what each step did to the one before; only in the news that follows the setting's own frame.
     """
 
     request: int

@@ -231,6 +231,7 @@ export function mount(el, state, { plotly: loading, send }) {
       }
       if ("theme" in changes) applyTheme();
       if ("figures" in changes && plotly) guard(arrange);
+      if ("status" in changes) guard(() => strip.draw(reading(frameNow()))); // a few words: no need to wait for a frame
       if ("value" in changes) drawNow();
       else schedule();
     },
