@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from compress_explorer.engine.bench import Bench, View, positions
 from compress_explorer.engine.measurements import Measurements
-from compress_explorer.engine.preview import largest_level, preview_frame, preview_maps
+from compress_explorer.engine.preview import largest_level, preview_frames, preview_maps
 from compress_explorer.engine.setting import Setting
 from compress_explorer.spec.evaluation import Evaluation
 from compress_explorer.spec.parameter import Value
@@ -31,10 +31,10 @@ class Film:
         maps = [preview_maps(bench, self.recipe(index)) for index in range(len(self.values))]
         self._view: View = bench.view(setting.layer, max(map(largest_level, maps)))
         size = bench.size(setting.recipe)
-        self._frames: list[Frame | None] = [
-            None if entry is None else preview_frame(bench, value, entry, self._view, size)
-            for value, entry in zip(self.values, maps, strict=True)
-        ]
+        shown = {value: entry for value, entry in zip(self.values, maps, strict=True) if entry is not None}
+        frames = preview_frames(bench, list(shown), list(shown.values()), self._view, size)
+        found = dict(zip(shown, frames, strict=True))
+        self._frames: list[Frame | None] = [found.get(value) for value in self.values]
         self.evaluations: list[Evaluation | None] = [
             measurements.known(self.recipe(index), setting.split) for index in range(len(self.values))
         ]
