@@ -29,7 +29,7 @@ class Film:
         self.untold: set[int] = set()
         self.values = positions(setting.declaration.positions(), setting.value)
         maps = [preview_maps(bench, self.recipe(index)) for index in range(len(self.values))]
-        self._view: View = bench.view(setting.layer, max(map(largest_level, maps)))
+        self._view: View = bench.view(setting.layer, largest_level(maps))
         size = bench.size(setting.recipe)
         shown = {value: entry for value, entry in zip(self.values, maps, strict=True) if entry is not None}
         frames = preview_frames(bench, list(shown), list(shown.values()), self._view, size)

@@ -5,7 +5,7 @@ are exact (those of one cut for all layers in total, to one weight a layer). A p
 exact frame instead.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -47,11 +47,10 @@ def preview_maps(bench: Bench, recipe: Recipe) -> dict[str, ScalarMap] | None:
     return found
 
 
-def largest_level(maps: dict[str, ScalarMap] | None) -> float:
-    """The largest magnitude among the levels; 0 when there are none."""
-    if not maps:
-        return 0.0
-    return max(float(np.nanmax(np.abs(entry.levels), initial=0.0)) for entry in maps.values())
+def largest_level(maps: Iterable[Mapping[str, ScalarMap] | None]) -> float:
+    """The largest magnitude among the levels of all positions; 0 when there are none."""
+    levels = [entry.levels for position in maps for entry in (position or {}).values()]
+    return float(np.nanmax(np.abs(np.concatenate([np.empty(0), *levels])), initial=0.0))
 
 
 def preview_frames(

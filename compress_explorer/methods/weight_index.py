@@ -156,19 +156,20 @@ def magnitude_quantile(indices: Sequence[WeightIndex], count: int) -> float:
     Summed over the layers, `count_below(threshold) - count_below(-threshold)` equals `count`, or the number
     of weights that are zero already if those are more. 0 when `count` is not positive, or there are no weights.
     """
-    if count <= 0 or not any(index.count for index in indices):
-        return 0.0
     curves = [index.magnitudes_up_to for index in indices]
 
     def up_to(place: int) -> int:
-        return sum(curve.item(place) for curve in curves)
+        return sum([curve.item(place) for curve in curves])
 
-    place = bisect.bisect_left(range(_INFINITY), min(count, up_to(-1)), key=up_to)
-    near, far = _EDGES[place : place + 2].tolist()
+    total = up_to(-1)
+    if count <= 0 or total == 0:
+        return 0.0
+    place = bisect.bisect_left(range(_INFINITY), min(count, total), key=up_to)
+    near, far = _EDGES.item(place), _EDGES.item(place + 1)
     if place == 0:
-        return float(far)
+        return far
     share = 1 - (up_to(place) - count) / (up_to(place) - up_to(place - 1))
-    return float(near + share * (far - near))
+    return near + share * (far - near)
 
 
 def _moments(weight: Tensor, kept: Tensor | None) -> tuple[Floats, float, float]:
