@@ -60,8 +60,7 @@ class Regions:
     @property
     def counts(self) -> Integers:
         """How many weights fall into each region, int64 [regions]."""
-        low, high = _whole(self.below[0])
-        return high - low
+        return np.diff(_whole(self.below[0]), axis=0)[0]
 
     def zeros(self) -> Integers:
         """How many weights are zero afterwards, int64 [positions]."""

@@ -83,6 +83,6 @@ def packed_parts(weights: int, zeros: Integers, maps: Sequence[ScalarMap], float
 def _relative_index(weights: int, zeros: Integers, bits: Integers, width: int) -> tuple[Integers, Integers]:
     """Bits of the values and of the gaps, both int64 [positions], with gaps of `width` bits."""
     lost = np.minimum(zeros, weights - 1) / weights  # where all are lost, nothing is stored
-    filler = lost ** 2**width
+    filler = lost**2**width
     entries = (weights - zeros) * (1 + filler / (1 - filler))
     return (entries * bits).astype(np.int64), (entries * width).astype(np.int64)

@@ -42,9 +42,11 @@ def test_statistics_below_the_edge_of_a_bin_are_exact(name):
     edges = edges[np.abs(edges) > 2.0**-133]
     below = [values[values < edge] if edge > 0 else values[values <= edge] for edge in edges]
     scale = np.abs(values).max()
-    np.testing.assert_array_equal(index.count_below(edges), [part.size for part in below])
-    np.testing.assert_allclose(index.sum_below(edges), [part.sum() for part in below], rtol=1e-9, atol=1e-12 * scale)
-    np.testing.assert_allclose(index.sumsq_below(edges), [np.square(part).sum() for part in below], rtol=1e-9)
+    counts, sums, squares = index.below(edges)
+    np.testing.assert_array_equal(counts, [part.size for part in below])
+    np.testing.assert_array_equal(counts, index.count_below(edges))
+    np.testing.assert_allclose(sums, [part.sum() for part in below], rtol=1e-9, atol=1e-12 * scale)
+    np.testing.assert_allclose(squares, [np.square(part).sum() for part in below], rtol=1e-9)
 
 
 @given(weight=matrices(), cut=st.floats(-3, 3))
@@ -67,9 +69,10 @@ def test_evenly_spread_weights_are_cut_in_the_right_proportion(cut):
     values = np.linspace(-2, 2, 200_001, dtype=np.float32).astype(np.float64)
     index = WeightIndex.build(torch.from_numpy(values))
     below = values[values < cut]
-    assert index.count_below(cut) == pytest.approx(below.size, abs=2)
-    assert index.sum_below(cut) == pytest.approx(below.sum(), abs=4)
-    assert index.sumsq_below(cut) == pytest.approx(np.square(below).sum(), abs=8)
+    count, total, squares = index.below(cut)
+    assert count == index.count_below(cut) == pytest.approx(below.size, abs=2)
+    assert total == pytest.approx(below.sum(), abs=4)
+    assert squares == pytest.approx(np.square(below).sum(), abs=8)
 
 
 def test_below_zero_are_the_negative_weights_alone():
