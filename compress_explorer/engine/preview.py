@@ -30,7 +30,10 @@ UNTOUCHED = ScalarMap(cuts=np.empty(0), levels=np.array([np.nan]))
 
 
 def preview_maps(bench: Bench, recipe: Recipe) -> dict[str, ScalarMap] | None:
-    """What a recipe of a single step does to each weight by its value; None where its method depends on more."""
+    """What a recipe of a single step does to each weight by its value.
+
+    None where its method depends on more, or where the step leaves all layers out.
+    """
     if len(recipe) != 1:
         return None
     step = recipe.steps[0]
@@ -44,7 +47,7 @@ def preview_maps(bench: Bench, recipe: Recipe) -> dict[str, ScalarMap] | None:
         if maps is None:
             return None
         found |= dict(zip(names, maps, strict=True))
-    return found
+    return found or None
 
 
 def largest_level(maps: Iterable[Mapping[str, ScalarMap] | None]) -> float:
@@ -61,7 +64,7 @@ def preview_frames(
     Args:
         bench: the opened model.
         values: the parameter's values, one a position.
-        maps: what the step does to each tensor it treats: the same tensors at every position.
+        maps: what the step does to each tensor it treats, one entry a position: to the same tensors at each.
         view: the weights that the histograms count.
         size: an exact size of the same model, for the parts of the file that the step does not touch.
     """
@@ -107,19 +110,21 @@ def _histograms(
 ) -> list[Histogram]:
     """The histogram of each position."""
     edges, before = tuple(view.axis.edges.tolist()), tuple(view.before.tolist())
-    after = np.sum([regions[name].histogram(view.axis.edges) for name in view.shown], axis=0)
+    after = np.sum([regions[name].histogram(view.axis.edges) for name in view.shown], axis=0).tolist()
+    zeros_before = sum(regions[name].index.zeros for name in view.shown)
+    zeros_after = np.sum([zeros[name] for name in view.shown], axis=0).tolist()
     shown = [[entry[name] for name in view.shown if name in entry] for entry in maps]
     return [
         Histogram(
             edges=edges,
             before=before,
-            after=tuple(after[position].tolist()),
-            zeros_before=sum(regions[name].index.zeros for name in view.shown),
-            zeros_after=sum(int(zeros[name][position]) for name in view.shown),
+            after=tuple(counts),
+            zeros_before=zeros_before,
+            zeros_after=lost,
             levels=_levels(entries),
             threshold=_threshold(entries),
         )
-        for position, entries in enumerate(shown)
+        for counts, lost, entries in zip(after, zeros_after, shown, strict=True)
     ]
 
 

@@ -60,7 +60,7 @@ class Regions:
     @property
     def counts(self) -> Integers:
         """How many weights fall into each region, int64 [regions]."""
-        return np.diff(_whole(self.below[0]), axis=0)[0]
+        return np.asarray(np.diff(_whole(self.below[0]), axis=0)[0])
 
     def zeros(self) -> Integers:
         """How many weights are zero afterwards, int64 [positions]."""

@@ -25,6 +25,7 @@ _PIECE = 2**18
 _SIGN = 0x8000
 _UPPER_HALF = 1 if sys.byteorder == "little" else 0
 _INFINITY = 0x7F80
+"""The bin of infinity; those of finite magnitudes stand before it."""
 
 
 def _smallest_magnitudes() -> Floats:
@@ -118,7 +119,7 @@ class WeightIndex:
 
     @functools.cached_property
     def magnitudes_up_to(self) -> Integers:
-        """How many weights lie in each bin of the magnitude, or in one below it: int64 [bins of all magnitudes]."""
+        """How many weights lie in each bin of finite magnitudes or in one before it, int64 [32640]; counted once."""
         counts = np.bincount(self.magnitude_bins, weights=self.moments[0], minlength=_INFINITY)
         return np.cumsum(counts).astype(np.int64)
 

@@ -81,6 +81,15 @@ def test_only_positions_that_the_index_can_tell_have_frames_at_first():
     assert frames[0].value == 1
 
 
+def test_a_step_that_leaves_all_layers_out_has_no_frames_at_first():
+    film = film_of(Step("magnitude", overrides={"*": None}), "sparsity")
+    assert not film.has_frame(30)
+    film.settle(30)
+    frame = film.sweep().frames[30]
+    assert frame is not None
+    assert frame.zeros == 0
+
+
 def test_every_preview_is_that_of_its_own_recipe():
     film = film_of(Step("magnitude", sparsity=0.305, overrides={"0": {"sparsity": 0.9}}), "sparsity")
     previews = film.sweep().frames

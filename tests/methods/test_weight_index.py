@@ -129,6 +129,14 @@ def test_exactly_so_many_magnitudes_lie_within_the_quantile(name, share):
     assert within == pytest.approx(wanted if wanted == 0 else max(wanted, index.zeros), abs=1e-6)
 
 
+@every_case
+def test_magnitudes_up_to_are_those_of_the_float_patterns(name):
+    index, values = WeightIndex.build(WEIGHTS[name]), np.abs(WEIGHTS[name].numpy().ravel())
+    bins = np.sort(values.view(np.uint32) >> 16)
+    expected = np.searchsorted(bins, np.arange(0x7F80), side="right")
+    np.testing.assert_array_equal(index.magnitudes_up_to, expected)
+
+
 @given(weight=matrices(), share=st.floats(0.01, 1))
 def test_the_quantile_is_near_the_sorted_magnitude(weight, share):
     index = WeightIndex.build(weight)
