@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch_pruning
 from scipy.spatial.distance import cdist
+from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.nn.utils import prune
 from torchao.prototype.mx_formats.config import ScaleCalculationMode
@@ -38,6 +39,7 @@ from compress_explorer.methods import (
     n_m,
     nf4,
     nvfp4,
+    product_quantization,
     random,
     sigma_threshold,
     ternary,
@@ -145,6 +147,12 @@ def clustered(weight: Tensor) -> Tensor:
     return torch.tensor(found.centroids, dtype=torch.float32)[torch.tensor(found.clusters)]
 
 
+def clustered_vectors(weight: Tensor) -> Tensor:
+    """scikit-learn's k-means of subvectors of 4, decoded: 256 clusters, from k-means++, 25 steps."""
+    found = KMeans(256, n_init=1, max_iter=25, tol=0, random_state=0).fit(weight.numpy().reshape(-1, 4))
+    return torch.from_numpy(found.cluster_centers_)[torch.from_numpy(found.labels_).long()]
+
+
 CONTESTS = (
     Contest(
         "random 50 % / torch.nn.utils.prune",
@@ -235,6 +243,13 @@ CONTESTS = (
         "k-means 16, optimal / kmeans1d (quality: their error over ours)",
         lambda w: k_means.apply(w, kept(w), clusters=16, start="optimal"),
         clustered,
+        not_worse,
+        largest=MILLION,
+    ),
+    Contest(
+        "product-quantization 256 of 4 / scikit-learn, as many steps (quality: their error over ours)",
+        lambda w: product_quantization.apply(w, kept(w), iterations=25),
+        clustered_vectors,
         not_worse,
         largest=MILLION,
     ),

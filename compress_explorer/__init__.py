@@ -7,6 +7,7 @@ from compress_explorer.engine.cost import cost
 from compress_explorer.engine.evaluate import evaluate
 from compress_explorer.engine.file import load_into as load_compressed
 from compress_explorer.engine.ready import ready_recipe as recipe
+from compress_explorer.engine.sensitivity import sensitivity
 from compress_explorer.engine.sweep import sweep
 from compress_explorer.engine.task import Split, Task
 from compress_explorer.explore import explore
@@ -16,6 +17,7 @@ from compress_explorer.spec.cost import Cost, Latency
 from compress_explorer.spec.errors import CompressExplorerError
 from compress_explorer.spec.evaluation import Evaluation, Interval
 from compress_explorer.spec.recipe import Recipe, Step
+from compress_explorer.spec.sensitivity import Sensitivity
 from compress_explorer.spec.size import SizeReport
 from compress_explorer.spec.sweep import Sweep
 from compress_explorer.zoo import load
@@ -31,6 +33,7 @@ __all__ = [
     "Interval",
     "Latency",
     "Recipe",
+    "Sensitivity",
     "SizeReport",
     "Split",
     "Step",
@@ -46,5 +49,6 @@ __all__ = [
     "models",
     "recipe",
     "recipes",
+    "sensitivity",
     "sweep",
 ]

@@ -21,11 +21,12 @@ def test_the_method_of_the_contributing_page_works():
     exec(source, names)
     method = names["METHOD"]
     assert isinstance(method, Method)
-    # The standard deviation of -3, -1, 1, 3 is the root of 5, about 2.24.
-    weight, kept = torch.tensor([[-3.0, -1.0], [1.0, 3.0]]), torch.tensor([[True, True], [True, False]])
-    for quality, expected in ((0.0, [[1, 1], [1, 0]]), (1.0, [[1, 0], [0, 0]]), (1.4, [[0, 0], [0, 0]])):
-        mask = method.apply(weight, kept, **method.complete({"quality": quality}))
+    assert method.name not in {entry.name for entry in METHODS}
+    weight, kept = torch.tensor([[-0.3, -0.1], [0.0, 0.4]]), torch.tensor([[True, True], [True, False]])
+    for threshold, expected in ((0.0, [[1, 1], [0, 0]]), (0.02, [[1, 1], [0, 0]]), (0.2, [[1, 0], [0, 0]])):
+        mask = method.apply(weight, kept, **method.complete({"threshold": threshold}))
         assert torch.equal(mask, torch.tensor(expected).bool())
+    assert not method.apply(weight, kept, threshold=0.5).any()
 
 
 def test_the_page_of_methods_is_that_of_the_catalogue():

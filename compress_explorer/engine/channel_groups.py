@@ -13,10 +13,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from compress_explorer.engine.changeable import cannot_change
 from compress_explorer.engine.context import Context
 from compress_explorer.engine.cut import ChannelGroup, Link, cut, cuts_of, not_read
 from compress_explorer.engine.rebuild import network_of
-from compress_explorer.engine.structure import cannot_change, is_paired, sizes_of
+from compress_explorer.engine.resized import is_paired, sizes_of
 from compress_explorer.engine.workpiece import Workpiece
 from compress_explorer.spec.errors import DataError, ModelError
 

@@ -11,13 +11,13 @@ from compress_explorer.engine import file as compressed_file
 from compress_explorer.engine.context import Context
 from compress_explorer.engine.cost import cost as count_cost
 from compress_explorer.engine.cost import latency as measure_latency
+from compress_explorer.engine.edits import Edit
 from compress_explorer.engine.input_transform import buffers_of
 from compress_explorer.engine.rebuild import network_of, stored_tensors
 from compress_explorer.engine.reports import step_report
 from compress_explorer.engine.size import size_report
 from compress_explorer.engine.steps import apply_step, check_recipe
 from compress_explorer.engine.stored import StoredTensor
-from compress_explorer.engine.structure import Edit
 from compress_explorer.engine.task import Task
 from compress_explorer.engine.workpiece import Workpiece, open_model
 from compress_explorer.spec.cost import Cost, Latency

@@ -21,6 +21,9 @@ class Contents:
     A weight is present when it is not zero: neither pruned nor quantized to zero. The file does not tell
     these two kinds of zero apart, since the network cannot either. (A kept weight that is -0.0 counts as
     present, so that reading the file gives its sign back.)
+
+    A value is what the file holds for a present weight: a float, or a code. Of vectors one value stands for several
+    weights, and is held where any of them is present.
     """
 
     stored: StoredTensor
@@ -31,10 +34,25 @@ class Contents:
         return self.stored.values.numel()
 
     @property
+    def vectors(self) -> bool:
+        """Whether a value stands for neighbouring weights together."""
+        return self.stored.code is not None and self.stored.code.grid == "vectors"
+
+    @property
+    def values(self) -> int:
+        """The number of values where all are stored: n, but of vectors fewer."""
+        return self.stored.code.codes.numel() if self.stored.code is not None else self.weights
+
+    @property
     def bits(self) -> int:
         """Bits of one stored value: the code's width, or the dtype's."""
         code = self.stored.code
         return code.bits if code is not None else 8 * self.stored.values.element_size()
+
+    @property
+    def gap_bits(self) -> int:
+        """Bits of the value that goes with each gap of a relative index: of vectors none, their values stand apart."""
+        return 0 if self.vectors else self.bits
 
     @cached_property
     def present(self) -> NDArray[np.bool_]:
@@ -49,6 +67,18 @@ class Contents:
     def count(self) -> int:
         """The number of present weights, k."""
         return int(np.count_nonzero(self.present))
+
+    @cached_property
+    def held(self) -> NDArray[np.bool_]:
+        """Bool [values]: the values of which a weight is present."""
+        if self.stored.code is None:
+            return self.present
+        return any_of_neighbours(self.present, self.stored.layout.columns, self.stored.code.dimension)
+
+    @cached_property
+    def held_count(self) -> int:
+        """The number of values of which a weight is present."""
+        return int(np.count_nonzero(self.held))
 
     @cached_property
     def runs(self) -> Runs:
@@ -72,7 +102,7 @@ class Contents:
 
     @cached_property
     def codes(self) -> NDArray[np.uint8]:
-        """Uint8 [n]: the codes of a quantized tensor; pruned weights have that of zero where there is one."""
+        """Uint8 [values]: the codes of a quantized tensor; pruned weights have that of zero where there is one."""
         code, kept = self.stored.code, self.stored.kept
         assert code is not None
         codes = code.codes
@@ -88,17 +118,35 @@ class Contents:
         return counts
 
     @property
-    def present_counts(self) -> NDArray[np.int64]:
-        """Int64 [2^bits]: how often each code occurs among the present weights; only for quantized tensors."""
+    def held_counts(self) -> NDArray[np.int64]:
+        """Int64 [2^bits]: how often each code occurs among the values held; only for quantized tensors."""
         counts: NDArray[np.int64] = self._counts[1]
         return counts
 
     @cached_property
     def _counts(self) -> NDArray[np.int64]:
-        """Int64 [2, 2^bits]: how often each code occurs among the zeros and among the present weights."""
+        """Int64 [2, 2^bits]: how often each code occurs among the values that are not held and among those that are."""
         levels = 2**self.bits
-        joint = self.codes + levels * self.present.astype(np.uint16)
+        joint = self.codes + levels * self.held.astype(np.uint16)
         return np.bincount(joint, minlength=2 * levels).reshape(2, levels)
+
+
+def any_of_neighbours(present: NDArray[np.bool_], columns: int, dimension: int) -> NDArray[np.bool_]:
+    """Which subvectors of `dimension` neighbours, the last of a row perhaps shorter, have a present weight.
+
+    Args:
+        present: bool [n], rows of `columns` weights one after the other.
+        columns: the number of weights in a row.
+        dimension: 1 or more.
+
+    Returns:
+        bool [rows * ceil(columns / dimension)].
+    """
+    if dimension == 1:
+        return present
+    starts = np.arange(0, columns, dimension)
+    found: NDArray[np.bool_] = np.logical_or.reduceat(present.reshape(-1, columns), starts, axis=1).reshape(-1)
+    return found
 
 
 def bit_patterns(values: Tensor) -> Tensor:
@@ -125,8 +173,11 @@ def zero_codes(code: Code) -> Tensor | None:
         code: a quantized matrix.
 
     Returns:
-        uint8 [1 or channels, 1 or groups], one for every scale or codebook; None unless all of them have one.
+        uint8 [1 or channels, 1 or groups], one for every scale or codebook; None unless all of them have one, and
+        for vectors: zeros among the weights that one code stands for are told by positions alone.
     """
+    if code.grid == "vectors":
+        return None
     if code.grid == "codebook":
         assert code.codebook is not None
         zero = (code.codebook == 0) & ~torch.signbit(code.codebook)

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from compress_explorer.engine.copying import tensors_of
-from compress_explorer.engine.structure import Resized, apply_edits, is_paired, sizes_of
+from compress_explorer.engine.edits import Resized
+from compress_explorer.engine.resized import is_paired, sizes_of
+from compress_explorer.engine.structure import apply_edits
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,14 +3,15 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from compress_explorer.engine.compress import CompressedModel
 from compress_explorer.engine.inference_copy import inference_copy
-from compress_explorer.engine.statistics import mean_interval, paired_interval
+from compress_explorer.engine.memory import in_parts
+from compress_explorer.engine.scores import NOTHING, Scores, joined, next_look
+from compress_explorer.engine.statistics import CONFIDENCE, mean_interval, paired_interval
 from compress_explorer.engine.task import Split, Task, accuracy, are_class_indices, check_labels, check_task
 from compress_explorer.spec.errors import DataError, ModelError, ParameterError
 from compress_explorer.spec.evaluation import Evaluation
@@ -20,34 +21,6 @@ BATCH = 256
 """Samples that are run at once on a CPU, whose caches the activations of more would overflow."""
 
 GPU_BATCH = 2048
-
-LARGEST_STEP = 2048
-"""After so many samples at most the scores so far are told."""
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """The metric, sample by sample, on the first samples of a split's fixed order.
-
-    Attributes:
-        scores: float32 [count].
-        predictions: int64 [count], the largest logit's index, or None where outputs are no logits.
-    """
-
-    scores: Tensor
-    predictions: Tensor | None
-
-    def __len__(self) -> int:
-        """How many samples were measured."""
-        return len(self.scores)
-
-    def first(self, count: int) -> "Scores":
-        """The same for the first `count` samples only."""
-        return Scores(self.scores[:count], None if self.predictions is None else self.predictions[:count])
-
-
-NOTHING = Scores(torch.empty(0), torch.empty(0, dtype=torch.int64))
-"""No sample measured yet."""
 
 
 def measure(
@@ -59,7 +32,7 @@ def measure(
     until: int | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Scores]:
-    """Yields the scores of `model` on 256, 512, 1024, 2048 samples, then every 2048, and at last on all of them.
+    """Yields the scores of `model` at each of the `looks`, the last time on all samples.
 
     Args:
         model: in evaluation mode; a copy of it is called, see `inference_copy`.
@@ -76,48 +49,52 @@ def measure(
     total = len(samples) if until is None else min(until, len(samples))
     if len(known) >= total or stop():
         return
-    batch = BATCH if _device(model).type == "cpu" else GPU_BATCH
+    batch = BATCH if device_of(model).type == "cpu" else GPU_BATCH
     called = inference_copy(model)
-    parts, done, told = [known], len(known), len(known)
+    parts, done, seen = [known], len(known), len(known)
     while done < total:
         # The bounds do not depend on where measuring was interrupted: the last bits of a float sum, and with them a
         # prediction now and then, depend on the size of the batch.
         end = min(total, (done // batch + 1) * batch)
-        parts.append(_batch_scores(called, task, samples, samples.order[done:end]))
+        parts += in_parts(lambda chosen: _batch_scores(called, task, samples, chosen), samples.order[done:end])
         done = end
         stopped = done < total and stop()
-        if stopped or done >= min(total, _next_news(told)):
-            parts, told = [_joined(parts)], done
+        if stopped or done >= min(total, next_look(seen)):
+            parts, seen = [joined(parts)], done
             yield parts[0]
         if stopped:
             return
 
 
-def _next_news(told: int) -> int:
-    """How many samples are measured when the scores are told again."""
-    if told < BATCH:
-        return BATCH
-    if told < LARGEST_STEP:
-        return 1 << told.bit_length()
-    return (told // LARGEST_STEP + 1) * LARGEST_STEP
-
-
-def _joined(parts: list[Scores]) -> Scores:
-    predictions = [part.predictions for part in parts if part.predictions is not None]
-    complete = len(predictions) == len(parts)
-    return Scores(torch.cat([part.scores for part in parts]), torch.cat(predictions) if complete else None)
-
-
 def _batch_scores(model: nn.Module, task: Task, samples: Split, chosen: Tensor) -> Scores:
-    device = _device(model)
+    inputs, targets = batch_of(samples, chosen, device_of(model))
+    # Not inference_mode: what a model keeps from its forward pass could never be trained with again.
+    with torch.no_grad():
+        return scores_from(task, _forward(model, inputs), targets)
+
+
+def batch_of(samples: Split, chosen: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The inputs and targets of the chosen samples.
+
+    Args:
+        samples: where they are taken from.
+        chosen: int64 [n], their places.
+        device: where they are wanted.
+    """
     # index_select copies rows five times as fast as inputs[chosen].
     inputs, targets = (
         data.index_select(0, chosen.to(data.device)).to(device) for data in (samples.inputs, samples.targets)
     )
-    # Not inference_mode: what a model keeps from its forward pass could never be trained with again.
-    with torch.no_grad():
-        outputs = _forward(model, inputs)
-        scores = _score(task, outputs, targets)
+    return inputs, targets
+
+
+def scores_from(task: Task, outputs: Tensor, targets: Tensor) -> Scores:
+    """The scores of one batch's outputs.
+
+    Raises:
+        DataError: when the metric fails on them.
+    """
+    scores = _score(task, outputs, targets)
     logits = isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] > 1
     comparable = logits and are_class_indices(targets)
     return Scores(scores, outputs.argmax(dim=1).cpu() if comparable else None)
@@ -161,25 +138,30 @@ def _score(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
     return scores
 
 
-def summarize(scores: Scores, baseline: Scores | None, total: int, split: str) -> Evaluation:
+def summarize(scores: Scores, baseline: Scores | None, total: int, split: str, looks: int = 1) -> Evaluation:
     """The evaluation that `scores` amount to, paired with the baseline's on the same samples.
+
+    Whoever looks at an estimate again and again, and stops when it pleases, meets a wrong interval more often than
+    one time in twenty. So the intervals of the looks share the error among them (Bonferroni): all of them together hold
+    with 95 %, at whichever one stops.
 
     Args:
         scores: of the model, on at least one sample.
         baseline: of the uncompressed model on at least as many samples of the same order, or None.
         total: how many samples the split has.
         split: its name.
+        looks: how many looks share the error with this one; 1 for a number of samples that was fixed before.
     """
-    count = len(scores)
+    count, confidence = len(scores), 1 - (1 - CONFIDENCE) / looks
     difference = difference_interval = flips = None
     if baseline is not None:
         paired = scores.scores - baseline.scores[:count]
-        difference, difference_interval = float(paired.double().mean()), paired_interval(paired)
+        difference, difference_interval = float(paired.double().mean()), paired_interval(paired, confidence)
         if scores.predictions is not None and baseline.predictions is not None:
             flips = float((scores.predictions != baseline.predictions[:count]).double().mean())
     return Evaluation(
         value=float(scores.scores.double().mean()),
-        interval=mean_interval(scores.scores),
+        interval=mean_interval(scores.scores, confidence),
         count=count,
         total=total,
         split=split,
@@ -201,7 +183,7 @@ def check_fit(model: nn.Module, task: Task) -> None:
         if task.metric is not accuracy:
             return
         with torch.no_grad():
-            outputs = _forward(model, task.test.inputs[first].to(_device(model)))
+            outputs = _forward(model, task.test.inputs[first].to(device_of(model)))
     for split in (task.test, task.validation):
         if split is not None:
             check_labels(split.targets, outputs.shape[1])
@@ -267,5 +249,6 @@ def _evaluation_mode(model: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def _device(model: nn.Module) -> torch.device:
+def device_of(model: nn.Module) -> torch.device:
+    """Where the parameters of a model are; the CPU when it has none."""
     return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

@@ -1,6 +1,5 @@
 """Gathers on the train split what calibrated methods need: statistics of layers' inputs and of gradients."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -72,7 +71,7 @@ class _Moments:
 
     def __init__(self, site: WeightSite) -> None:
         self._name = site.name
-        self._window = math.prod(site.layout.shape[2:])
+        self._window = site.window
         self._vectors = 0
         self._moment = self._mean = self._magnitude = self._peak = torch.empty(0)
 

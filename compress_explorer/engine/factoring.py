@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from compress_explorer.engine.context import Context
+from compress_explorer.engine.edits import Edit, Factored, Tucker
 from compress_explorer.engine.evidence import evidence
+from compress_explorer.engine.factored import cannot_factor
 from compress_explorer.engine.layers import WeightSite
 from compress_explorer.engine.restructure import Replacement, restructure
-from compress_explorer.engine.structure import Edit, Factored, Tucker, cannot_edit, cannot_factor
+from compress_explorer.engine.structure import cannot_edit
 from compress_explorer.engine.targets import Target
 from compress_explorer.engine.weights import AllWeights, Weights
 from compress_explorer.engine.workpiece import Workpiece

@@ -14,12 +14,14 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from compress_explorer.engine.file_header import damaged, read_arrays, read_header
+from compress_explorer.engine.edits import Edit
+from compress_explorer.engine.file_entry import damaged
+from compress_explorer.engine.file_header import read_arrays, read_header
 from compress_explorer.engine.file_tensor import decode, encode
 from compress_explorer.engine.form import choose_form, metadata
 from compress_explorer.engine.safetensors_size import header_bytes
 from compress_explorer.engine.stored import StoredTensor
-from compress_explorer.engine.structure import Edit, apply_edits
+from compress_explorer.engine.structure import apply_edits
 from compress_explorer.spec.errors import FileFormatError, ModelError
 from compress_explorer.spec.recipe import Recipe
 

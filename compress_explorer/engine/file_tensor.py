@@ -1,5 +1,6 @@
 """One tensor to the bytes of the file that hold it, and back."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compress_explorer.engine.coding import decode_stream, encode_stream
-from compress_explorer.engine.contents import bit_patterns, zero_codes
-from compress_explorer.engine.file_header import Entry, Quantized, damaged
+from compress_explorer.engine.contents import any_of_neighbours, bit_patterns, zero_codes
+from compress_explorer.engine.file_entry import Entry, Quantized, damaged
 from compress_explorer.engine.form import FLOAT_ZERO_BITS, Form, zero_point_bits
 from compress_explorer.engine.packing import pack, packed_bytes, unpack
 from compress_explorer.engine.positions import decode_gaps, encode_gaps, run_lengths
@@ -28,6 +29,8 @@ def encode(form: Form) -> Tensor:
         return stored.values.detach().cpu().clone(memory_format=torch.contiguous_format)
     taken, positions = _positions(form)
     if stored.code is not None:
+        if contents.vectors and form.positions != "none":
+            taken = contents.held
         values = [_numbers(contents.codes[taken], stored.code.bits, form.coding), *_side(stored.code)]
     else:
         patterns = stored.layout.to_matrix(bit_patterns(stored.values)).numpy()
@@ -35,7 +38,7 @@ def encode(form: Form) -> Tensor:
     return torch.from_numpy(np.concatenate([positions, *values]))
 
 
-def _positions(form: Form) -> tuple[NDArray[np.int64] | slice, Bytes]:
+def _positions(form: Form) -> tuple[NDArray[np.int64] | NDArray[np.bool_] | slice, Bytes]:
     """Which weights the entries hold, and the bytes that say so."""
     present, zero_level = form.contents.present, form.contents.zero_level
     if form.positions == "none":
@@ -128,6 +131,8 @@ def decode(entry: Entry, array: Tensor) -> Tensor:
     """
     reader = _Reader(entry, array)
     positions = _read_positions(entry, reader)
+    if entry.quantized is not None and entry.quantized.grid == "vectors":
+        return _decode_vectors(entry, entry.quantized, reader, positions)
     count = len(positions)
     if entry.coding is not None and entry.positions == "relative":
         count = int(np.count_nonzero(positions != 2**entry.width - 1))  # fillers have no value
@@ -139,6 +144,32 @@ def decode(entry: Entry, array: Tensor) -> Tensor:
         flat = torch.zeros(entry.weights, dtype=entry.dtype)
         flat[torch.from_numpy(index[holds_value])] = values
         return entry.layout.from_matrix(flat.reshape(entry.layout.channels, -1)).contiguous()
+    codes, code = _read_code(entry, quantized, reader, count)
+    index, holds_value = _places(entry, positions, zero_codes(code) is not None)
+    if entry.coding is None:
+        codes = codes[holds_value]
+    matrix = _fill(entry, index[holds_value], codes, code)
+    return entry.layout.from_matrix(matrix).to(entry.dtype).contiguous()
+
+
+def _decode_vectors(
+    entry: Entry, quantized: Quantized, reader: _Reader, positions: NDArray[np.int64] | Bytes
+) -> Tensor:
+    """The tensor whose codes stand for neighbouring weights together: there is one wherever any of them is present."""
+    index, holds_value = _places(entry, positions, zero_level=False)
+    present = np.zeros(entry.weights, dtype=np.bool_)
+    present[index[holds_value]] = True
+    held = any_of_neighbours(present, entry.layout.columns, quantized.dimension)
+    codes, code = _read_code(entry, quantized, reader, int(np.count_nonzero(held)))
+    all_codes = np.zeros(len(held), dtype=np.uint8)
+    all_codes[held] = codes
+    matrix = replace(code, codes=torch.from_numpy(all_codes).reshape(entry.layout.channels, -1)).decode()
+    matrix = torch.where(torch.from_numpy(present).reshape(matrix.shape), matrix, 0.0)
+    return entry.layout.from_matrix(matrix).to(entry.dtype).contiguous()
+
+
+def _read_code(entry: Entry, quantized: Quantized, reader: _Reader, count: int) -> tuple[Bytes, Code]:
+    """The codes of `count` values, and scales, zero points and codebook as a code without codes: all that is left."""
     if entry.coding is None:
         codes = reader.packed(count, quantized.bits)
     else:
@@ -146,11 +177,7 @@ def decode(entry: Entry, array: Tensor) -> Tensor:
     code = _read_tables(entry, quantized, reader)
     reader.end()
     _check_codes(entry, codes, code)
-    index, holds_value = _places(entry, positions, zero_codes(code) is not None)
-    if entry.coding is None:
-        codes = codes[holds_value]
-    matrix = _fill(entry, index[holds_value], codes, code)
-    return entry.layout.from_matrix(matrix).to(entry.dtype).contiguous()
+    return codes, code
 
 
 def _read_positions(entry: Entry, reader: _Reader) -> NDArray[np.int64] | Bytes:
@@ -163,7 +190,7 @@ def _read_positions(entry: Entry, reader: _Reader) -> NDArray[np.int64] | Bytes:
         return reader.packed(entry.entries, entry.width)
     if entry.positions == "bitmask":
         return np.flatnonzero(reader.packed(entry.weights, 1))
-    if entry.coding != "rans" and entry.weights > 8 * reader.size:  # only rANS takes less than a bit
+    if entry.coding != "rans" and entry.values > 8 * reader.size:  # only rANS takes less than a bit
         raise damaged(f"{entry.name} needs more bytes than the {reader.size} that it has")
     return np.arange(entry.weights)
 
@@ -195,7 +222,9 @@ def _read_tables(entry: Entry, quantized: Quantized, reader: _Reader) -> Code:
             zero_point = _read_zero_points(reader, scale.numel(), quantized.zero_bits).reshape(shape)
     if quantized.codebooks is not None:
         rows = 1 if quantized.codebooks == "tensor" else channels
-        codebook = reader.floats(rows * quantized.levels, torch.float32).reshape(rows, quantized.levels)
+        vector = [quantized.dimension] if quantized.grid == "vectors" else []
+        table = (rows, quantized.levels, *vector)
+        codebook = reader.floats(math.prod(table), torch.float32).reshape(table)
     return Code(
         codes=torch.empty(channels, 0, dtype=torch.uint8),
         bits=quantized.bits,

@@ -6,7 +6,7 @@ that were left alone stand as they are. A treated one is an array of bytes: its 
 zero points and codebook, as far as it has them; each part begins at a whole byte, floats are little-endian.
 
 The header's metadata hold one text, JSON: {"version", "recipe", "styles", "tensors", "aliases", "edits"}; the last
-two where there are any. "edits" are the changes of the network's structure, see `structure`. "tensors" maps the
+two where there are any. "edits" are the changes of the network's structure, see `edits`. "tensors" maps the
 name of each treated tensor to [shape, style], [shape, style, "mask"] or [shape, style, gap width, entries]: no
 positions, a bitmask, or a relative index. Where a coder was used, the bytes of a relative index's coded gaps and of the
 values follow: see `engine.coding`. A style, an index into "styles", is what tensors have in common:
@@ -15,6 +15,8 @@ values follow: see `engine.coding`. A style, an index into "styles", is what ten
     grid, bits, offset, group, levels    of the codes, see `methods.code.Code`; plain floats have none. Left out:
                 offset 0, and a group that is a whole row
     scales, codebooks    "tensor" or "channel": whether there is one row of them or one for each channel
+    dimension   of vectors: the weights of a row that share a code. Only codes of vectors with a present weight are
+                stored; gaps then have no values, and the largest always stands for a filler
     scale_format    of scales of 8 bits, see `methods.coded_scale`: their codes, then their float32 constants, stand
                 in the place of float32 scales
     zero_bits   width of a packed zero point; 32 for floats
@@ -33,17 +35,17 @@ from torch import Tensor
 
 from compress_explorer.engine.coding import stream_bytes
 from compress_explorer.engine.contents import Contents
+from compress_explorer.engine.edits import Edit, edit_to_json
 from compress_explorer.engine.packing import packed_bytes
 from compress_explorer.engine.positions import best_width, gap_counts, span_of
 from compress_explorer.engine.safetensors_size import Array, compact, header_bytes
 from compress_explorer.engine.stored import StoredTensor
-from compress_explorer.engine.structure import Edit, edit_to_json
 from compress_explorer.methods.code import Code
 from compress_explorer.spec.recipe import Recipe
 from compress_explorer.spec.size import Coding
 
-FORMAT_VERSION = 2
-"""2: number formats as grids, and scales of 8 bits. A file of version 1 is one of version 2 that has neither."""
+FORMAT_VERSION = 3
+"""3: vectors as a grid. 2: number formats as grids, and scales of 8 bits. An older file is a new one without these."""
 
 METADATA_KEY = "compress_explorer"
 FLOAT_ZERO_BITS = 32
@@ -62,7 +64,7 @@ class Form:
         positions: "none": all weights in order; "bitmask": a bit for each weight, then the present ones;
             "relative": the gaps between the present ones, see `engine.positions`.
         width: bits of a gap; 0 unless positions are relative.
-        entries: the number of stored values; where they are coded and positions relative, the number of gaps.
+        entries: the number of gaps when positions are relative, else 0.
         coding: the coder of values and gaps, or None.
     """
 
@@ -92,13 +94,16 @@ class Form:
         """Bytes of the values."""
         if self.coding is not None:
             return self._coded_value_bytes(self.coding)
-        return packed_bytes(self.entries, self.contents.bits)
+        count = self.contents.values if self.positions == "none" else self.contents.held_count
+        if self.positions == "relative" and not self.contents.vectors:
+            count = self.entries
+        return packed_bytes(count, self.contents.bits)
 
     def _coded_value_bytes(self, coding: Coding) -> int:
         contents = self.contents
         if self.stored.code is None:
             return packed_bytes(contents.count, contents.bits)
-        counts = contents.all_counts if self.positions == "none" else contents.present_counts
+        counts = contents.all_counts if self.positions == "none" else contents.held_counts
         return stream_bytes(coding, counts)
 
     @cached_property
@@ -152,6 +157,8 @@ class Form:
         if code.codebook is not None:
             style["codebooks"] = "tensor" if len(code.codebook) == 1 else "channel"
             style["levels"] = code.codebook.shape[1]
+        if code.grid == "vectors":
+            style["dimension"] = code.dimension
         return style
 
     def describe(self, style: int) -> list[Any]:
@@ -177,11 +184,11 @@ def choose_form(stored: StoredTensor) -> Form:
     are considered where a step asks for them; a tensor of plain floats without zeros has none.
     """
     contents = Contents(stored)
-    plain = Form(contents, "none", 0, contents.weights)
+    plain = Form(contents, "none", 0, 0)
     if not stored.treated:
         return plain
-    width, entries = best_width(contents.runs, contents.bits, contents.zero_level)
-    forms = [Form(contents, "bitmask", 0, contents.count), Form(contents, "relative", width, entries)]
+    width, entries = best_width(contents.runs, contents.gap_bits, contents.zero_level)
+    forms = [Form(contents, "bitmask", 0, 0), Form(contents, "relative", width, entries)]
     if contents.plain:
         forms.insert(0, plain)
     if stored.coding is not None:
@@ -197,7 +204,7 @@ def coded_forms(contents: Contents, width: int, coding: Coding) -> list[Form]:
     gaps = contents.runs.total + contents.runs.fillers(span_of(width, zero_level=False))
     forms = [Form(contents, "relative", width, gaps, coding)]
     if contents.plain and contents.stored.code is not None:
-        forms.insert(0, Form(contents, "none", 0, contents.weights, coding))
+        forms.insert(0, Form(contents, "none", 0, 0, coding))
     return forms
 
 

@@ -136,6 +136,9 @@ def _grid(code: Code) -> Tensor | None:
     codebooks = 1 if code.codebook is None else len(code.codebook)
     if scales > 1 or codebooks > 1:
         return None
+    if code.grid == "vectors":
+        assert code.codebook is not None
+        return code.codebook.flatten()
     used = _used(code).to(code.codes.device)
     return replace(code, codes=used[None], group_size=len(used)).decode().flatten()
 

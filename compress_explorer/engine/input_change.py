@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from compress_explorer.engine.context import Context
 from compress_explorer.engine.copying import tensors_of
+from compress_explorer.engine.edits import Transformed
 from compress_explorer.engine.input_transform import (
     AXES,
     InputTransform,
@@ -21,7 +22,6 @@ from compress_explorer.engine.input_transform import (
 )
 from compress_explorer.engine.layers import Inventory, WeightSite, inspect_model
 from compress_explorer.engine.rescale import rescaled
-from compress_explorer.engine.structure import Transformed
 from compress_explorer.engine.targets import Target
 from compress_explorer.engine.workpiece import Workpiece
 from compress_explorer.methods.feature_scales import scale_columns

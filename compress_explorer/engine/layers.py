@@ -37,6 +37,8 @@ class WeightSite:
         aliases: its other names, when layers or modules share it.
         layout: its matrix form.
         layer: the type of its layer, e.g. "Linear".
+        window: how many neighbouring columns of the matrix see one input channel: the places of a convolution's
+            kernel, 1 for other layers.
         origin: the tensor of the original model that it is a part of; "" when that is itself.
     """
 
@@ -44,6 +46,7 @@ class WeightSite:
     aliases: tuple[str, ...]
     layout: Layout
     layer: str
+    window: int = 1
     origin: str = ""
 
     @property
@@ -118,7 +121,8 @@ def inspect_model(model: nn.Module) -> Inventory:
         elif group[0][0] in overlaps:
             skipped.append(Skipped(stored, f"shares its memory with {overlaps[group[0][0]]}, in another shape"))
         else:
-            sites.append(WeightSite(stored, names, layout, type(owner).__name__))
+            window = math.prod(layout.shape[2:]) if isinstance(owner, _ConvNd) else 1
+            sites.append(WeightSite(stored, names, layout, type(owner).__name__, window))
     _check_sites(model, sites, skipped)
     return Inventory(tuple(sites), tuple(skipped), tuple(aliases))
 

@@ -6,7 +6,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
@@ -17,45 +16,17 @@ from compress_explorer.engine.film import Film, curve_order
 from compress_explorer.engine.measurements import UNCOMPRESSED, Measurements
 from compress_explorer.engine.setting import Setting
 from compress_explorer.engine.task import Task
+from compress_explorer.engine.update import State, Update
 from compress_explorer.spec.report import StepReport
-from compress_explorer.spec.sweep import Sweep
 
 FIRST_LOOK = 1024
 """Samples of the curve's first pass; the second pass makes every point exact."""
 
+MOST_RESTARTS = 3
+"""How often in a row a worker that is ended takes up its work again."""
+
 BETWEEN_WORDS = 0.1
 """Seconds that at least pass between two words on a method's progress: more often nobody can read them."""
-
-State = Literal["estimating", "exact", "error", "cancelled"]
-
-
-@dataclass(frozen=True)
-class Update:
-    """News from the worker.
-
-    Attributes:
-        request: the number of the request that is being answered.
-        state: of the accuracy of the request's own setting.
-        kind: "point": the point `index` of the sweep changed; "status": only the state or the words did.
-        setting: the setting of the request.
-        sweep: everything known of the sweep in hand; None where there is none yet, or because of an error.
-        index: the point that changed, or the request's own.
-        own: the point of the request's setting.
-        text: progress in words; empty when nothing is going on.
-        error: what went wrong, when the state is "error".
-        reports: what each step did to the one before; only in the first news of a setting's own point.
-    """
-
-    request: int
-    state: State
-    kind: Literal["point", "status"]
-    setting: Setting
-    sweep: Sweep | None = None
-    index: int = 0
-    own: int = 0
-    text: str = ""
-    error: BaseException | None = None
-    reports: tuple[StepReport, ...] = ()
 
 
 class Superseded(Exception):  # noqa: N818 -- a signal inside this module, not an error
@@ -104,9 +75,14 @@ class LiveEngine:
         self._own = 0
         self._served: tuple[int, Setting] | None = None
         self._told = -math.inf
-        self._worker = threading.Thread(target=self._work, name="compress-explorer", daemon=True)
-        self._worker.start()
+        self._restarts = 0
+        self._start("")
         _OPEN.add(self)
+
+    def _start(self, note: str) -> None:
+        worker = threading.Thread(target=self._keep_working, args=(note,), name="compress-explorer", daemon=True)
+        worker.start()
+        self._worker = worker
 
     def request(self, setting: Setting) -> int:
         """Asks for a setting; whatever older is in flight is dropped. Returns the request's number."""
@@ -114,6 +90,9 @@ class LiveEngine:
             self._request += 1
             self._setting, self._error = setting, None
             self._changed.notify_all()
+            if not self._worker.is_alive() and not self._closed:
+                self._restarts = 0
+                self._start("")
             return self._request
 
     def wait(self, timeout: float | None = None) -> None:
@@ -145,7 +124,25 @@ class LiveEngine:
         """Waits for the worker to end after `close`."""
         self._worker.join(timeout)
 
-    def _work(self) -> None:
+    def _keep_working(self, note: str) -> None:
+        """Works until closed. Should the thread be ended by force, another takes over: it answers the request again."""
+        try:
+            self._work(note)
+        except BaseException:  # noqa: BLE001 -- whatever ends a thread from outside; who takes over says so
+            self._take_over()
+
+    def _take_over(self) -> None:
+        if self._closed:
+            return
+        if self._restarts < MOST_RESTARTS:
+            self._restarts += 1
+            self._start("the worker was ended and was started again")
+        else:
+            times = self._restarts + 1
+            words = f"The worker was ended by force {times} times in a row. The next change starts it again."
+            self._finish(self._request, RuntimeError(words))
+
+    def _work(self, note: str) -> None:
         served = 0
         while True:
             with self._changed:
@@ -156,7 +153,11 @@ class LiveEngine:
                 served, setting = self._request, self._setting
             assert setting is not None
             try:
+                if note:
+                    self._listener(Update(served, "estimating", "status", setting, text=note))
+                    note = ""
                 self._serve(served, setting)
+                self._restarts = 0
             except Superseded:
                 self._tell_cancelled(served, setting)
             except BaseException as error:  # noqa: BLE001 -- shown in the panel, and raised again by wait()

@@ -4,7 +4,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 from compress_explorer.engine.bench import Bench
-from compress_explorer.engine.evaluate import NOTHING, Scores, measure, summarize
+from compress_explorer.engine.evaluate import measure, summarize
+from compress_explorer.engine.scores import NOTHING, Scores, looks_before
 from compress_explorer.engine.task import Task
 from compress_explorer.spec.evaluation import Evaluation
 from compress_explorer.spec.recipe import Recipe
@@ -49,7 +50,8 @@ class Measurements:
         model = self._bench.compressed(recipe).model
         partial = self._partial.get((recipe, split), NOTHING)
         for scores in measure(model, self._task, split, known=partial, until=until, stop=stop):
-            evaluation = summarize(scores, self._baseline_scores(len(scores), split), total, split)
+            looks = looks_before(total) if len(scores) < total else 1
+            evaluation = summarize(scores, self._baseline_scores(len(scores), split), total, split, looks)
             self._remember(recipe, split, evaluation, scores)
             yield evaluation
 

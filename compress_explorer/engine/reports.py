@@ -2,8 +2,8 @@
 
 import torch
 
+from compress_explorer.engine.edits import Transformed
 from compress_explorer.engine.input_transform import buffers_of
-from compress_explorer.engine.structure import Transformed
 from compress_explorer.engine.targets import targets
 from compress_explorer.engine.weights import Weights
 from compress_explorer.engine.workpiece import Workpiece

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from compress_explorer.engine.copying import tensors_of
+from compress_explorer.engine.edits import Edit
 from compress_explorer.engine.layers import Inventory, inspect_model
 from compress_explorer.engine.matrix import as_float32_matrix
-from compress_explorer.engine.structure import Edit, apply_edits
+from compress_explorer.engine.structure import apply_edits
 from compress_explorer.engine.weights import AllWeights, Weights
 from compress_explorer.engine.workpiece import Origin, Workpiece
 

@@ -18,6 +18,10 @@ only the entropy is not.
     huffman     Huffman-coded values, and gaps where that is smaller, with their code tables, + S
     rans        the same coded with rANS: see `engine.rans`
 
+Of vectors, codes that stand for neighbouring weights together, the k in k b and in k H is the number of codes of which
+a weight is present, n the number of all codes where all are stored, and fillers have no value: relative is
+ceil((k + f) i / 8) and the codes.
+
 Tensors that were left alone cost their dtype's bytes in every accounting. Plain floats are not coded: H = b.
 The entropy bounds coders to which all positions are alike and values tell nothing of their neighbours: the
 gaps of clustered zeros (at the border of digits) can cost less.
@@ -31,6 +35,7 @@ import torch
 from torch import Tensor
 
 from compress_explorer.engine.contents import Contents, count_zeros
+from compress_explorer.engine.edits import Edit
 from compress_explorer.engine.form import (
     Form,
     choose_form,
@@ -40,10 +45,9 @@ from compress_explorer.engine.form import (
 )
 from compress_explorer.engine.huffman import entropy
 from compress_explorer.engine.packing import packed_bytes
-from compress_explorer.engine.positions import best_width, relative_bytes
+from compress_explorer.engine.positions import best_width
 from compress_explorer.engine.safetensors_size import header_bytes, plain_file_bytes
 from compress_explorer.engine.stored import StoredTensor
-from compress_explorer.engine.structure import Edit
 from compress_explorer.spec.recipe import Recipe
 from compress_explorer.spec.size import ACCOUNTINGS, Accounting, Coding, SizeReport, TensorSize
 
@@ -122,14 +126,14 @@ def _tensor_size(form: Form, baseline: int) -> TensorSize:
 def _accountings(contents: Contents) -> dict[Accounting, float]:
     layout, count, bits = contents.stored.layout, contents.count, contents.bits
     side = sum(side_parts(contents.stored.code).values())
-    values = packed_bytes(count, bits) + side
-    width, entries = best_width(contents.runs, bits, contents.zero_level)
+    values = packed_bytes(contents.held_count, bits) + side
+    width, entries = best_width(contents.runs, contents.gap_bits, contents.zero_level)
     row_starts = 4 * (layout.channels + 1)
     return {
         "bitmask": packed_bytes(contents.weights, 1) + values,
         "csr": packed_bytes(count, index_bits(layout.columns)) + row_starts + values,
         "coo": packed_bytes(count, index_bits(contents.weights)) + values,
-        "relative": relative_bytes(entries, width, bits) + side,
+        "relative": Form(contents, "relative", width, entries).payload + side,
         "entropy": _entropy_bytes(contents) + side,
         "huffman": _coded_bytes(contents, width, "huffman") + side,
         "rans": _coded_bytes(contents, width, "rans") + side,
@@ -146,10 +150,10 @@ def _entropy_bytes(contents: Contents) -> float:
     positions = weights * entropy(np.array([count, weights - count]))
     if contents.stored.code is None:
         return min(positions + count * contents.bits, weights * contents.bits) / 8
-    with_positions = positions + count * entropy(contents.present_counts)
+    with_positions = positions + contents.held_count * entropy(contents.held_counts)
     if not contents.plain:
         return with_positions / 8
-    return min(with_positions, weights * entropy(contents.all_counts)) / 8
+    return min(with_positions, contents.values * entropy(contents.all_counts)) / 8
 
 
 def _coded_bytes(contents: Contents, width: int, coding: Coding) -> int:

@@ -51,9 +51,9 @@ def _treat(work: Workpiece, method: Method, target: Target, context: Context) ->
     """The workpiece after the weights of one target, or what stands beside them, were treated."""
     if method.result in ("inputs", "scales", "state"):
         return treat_beside(work, method, target, context)
-    if method.needs == "nothing":
-        names = [site.name for site in target.sites]
-        changed = _apply(method, {name: work.weights[name] for name in names}, target.values)
+    if not method.needs_data:
+        windows = {site.name: site.window for site in target.sites} if method.needs == "window" else None
+        changed = _apply(method, {site.name: work.weights[site.name] for site in target.sites}, target.values, windows)
         return _with_results(work, method, changed)
     values = {name: value for name, value in target.values.items() if name != "samples"}
     known = evidence(work, method, target.sites, int(target.values["samples"]), context)

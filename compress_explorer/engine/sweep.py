@@ -7,9 +7,12 @@ from torch import nn
 
 from compress_explorer.engine.bench import WHOLE_MODEL, Bench
 from compress_explorer.engine.context import Context
-from compress_explorer.engine.evaluate import scores_of, summarize
+from compress_explorer.engine.evaluate import measure, scores_of, summarize
+from compress_explorer.engine.measuring import Measuring, check_precision
+from compress_explorer.engine.rebuild import network_of
 from compress_explorer.engine.task import Task, check_task
 from compress_explorer.spec.errors import ParameterError
+from compress_explorer.spec.evaluation import Evaluation
 from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.recipe import Recipe, Step
 from compress_explorer.spec.sweep import Sweep
@@ -21,6 +24,7 @@ def sweep(
     method: str,
     *,
     split: str = "test",
+    precision: float | None = None,
     after: Recipe | Step | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     **values: Any,
@@ -32,6 +36,8 @@ def sweep(
         task: the data and the metric.
         method: the method's name.
         split: what to measure on.
+        precision: measure a value only until the difference to the baseline is known to this half-width of its
+            interval, or to a twentieth of the difference; e.g. 0.005. None: on all samples.
         after: steps to apply before the method.
         progress: called with (values done, values in all).
         values: the method's parameters; exactly one of them is a sequence of values: it is varied.
@@ -41,11 +47,12 @@ def sweep(
         CompressExplorerError: when the model, the data or the method is not valid.
     """
     check_task(task)
-    parameter, points, fixed = _varied(values)
+    check_precision(precision)
+    parameter, points, fixed = varied(values)
     bench = Bench(model, Context(task=task))
     before = Recipe() if after is None else after if isinstance(after, Recipe) else Recipe(after)
-    varied = [Step(method, ("*",), None, **{**fixed, parameter: point}) for point in points]
-    recipes = [bench.check(Recipe([*before.steps, step])) for step in varied]
+    steps = [Step(method, ("*",), None, **{**fixed, parameter: point}) for point in points]
+    recipes = [bench.check(Recipe([*before.steps, step])) for step in steps]
     baseline = scores_of(bench.model, task, split)
     total = len(task.split(split))
     view = bench.view(WHOLE_MODEL)
@@ -53,8 +60,7 @@ def sweep(
     for done, (recipe, point) in enumerate(zip(recipes, points, strict=True)):
         progress(done, len(recipes))
         frames.append(bench.frame(recipe, point, view))
-        scores = scores_of(bench.compressed(recipe).model, task, split)
-        evaluations.append(summarize(scores, baseline, total, split))
+        evaluations.append(_evaluation(network_of(bench.apply(recipe)), Measuring(task, split, baseline, precision)))
     progress(len(recipes), len(recipes))
     return Sweep(
         recipe=recipes[0],
@@ -68,7 +74,13 @@ def sweep(
     )
 
 
-def _varied(values: dict[str, Any]) -> tuple[str, list[Value], dict[str, Value]]:
+def _evaluation(network: nn.Module, measuring: Measuring) -> Evaluation:
+    """The evaluation on all samples, or on as many as make it precise."""
+    looks = measure(network, measuring.task, measuring.split)
+    return next(filter(measuring.is_enough, map(measuring.summary, looks)))
+
+
+def varied(values: dict[str, Any]) -> tuple[str, list[Value], dict[str, Value]]:
     """The parameter with several values, these, and the other parameters."""
     several = [name for name, value in values.items() if isinstance(value, Sequence) and not isinstance(value, str)]
     several += [name for name, value in values.items() if hasattr(value, "tolist") and getattr(value, "ndim", 0) == 1]

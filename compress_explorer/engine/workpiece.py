@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from compress_explorer.engine.copying import copy_with, tensors_of
+from compress_explorer.engine.edits import Edit
 from compress_explorer.engine.layers import Inventory, inspect_model
-from compress_explorer.engine.structure import Edit
 from compress_explorer.engine.weights import AllWeights, Weights, original_weights
 
 

@@ -23,7 +23,8 @@ def apply(
     """Two factors whose product gives outputs as near to W x as rank r allows, on the calibration samples.
 
     With the second moment of the inputs C = E[x xᵀ] = L Lᵀ the mean squared error of the outputs is
-    ‖(W − Ŵ) L‖²: its minimum of rank r is Ŵ = [W L]_r L⁻¹, with the error Σ_{i>r} σ_i(W L)².
+    ‖(W − Ŵ) L‖²: its minimum of rank r is Ŵ = [W L]_r L⁻¹, with the error Σ_{i>r} σ_i(W L)². SVD-LLM takes the sum
+    of x xᵀ, which gives the same factors, without damping; it then trains the factors, which is not done here.
 
     Args:
         weight: float32 [out, in] or [out, in, *kernel].
@@ -60,7 +61,7 @@ METHOD = Method(
     family="Low rank",
     summary="Replaces a layer by two smaller ones that change its outputs least on the calibration samples.",
     formula="Ŵ = [W·L]_r·L⁻¹,  C = E[x xᵀ] + δI = L·Lᵀ,  E‖W x − Ŵ x‖² = Σ_{i>r} σ_i(W·L)²",
-    source="Wang et al. 2024, SVD-LLM (arXiv 2403.07378), truncation-aware data whitening",
+    source="Wang et al. 2024, SVD-LLM (arXiv 2403.07378) §3.1, truncation-aware data whitening",
     parameters=(
         BY,
         ENERGY,

@@ -102,8 +102,8 @@ METHOD = Method(
     family="Activations",
     summary="Rounds what each layer is fed to evenly spaced levels that are fixed beforehand, on calibration samples.",
     formula="x̂ = s·(clamp(⌊x/s⌉ + z, q_min, q_max) − z),  s and z from the range of x on the calibration samples",
-    source="Jacob et al. 2018 (arXiv 1712.05877) §3; Nagel et al. 2021 (arXiv 2106.08295) §3; "
-    "Krishnamoorthi 2018 (arXiv 1806.08342)",
+    source="Jacob et al. 2018 (arXiv 1712.05877) §3, moving averages; Nagel et al. 2021 (arXiv 2106.08295) §3.1; "
+    "percentiles: Wu et al. 2020 (arXiv 2004.09602)",
     parameters=(
         input_bits_parameter(),
         input_scheme_parameter(),

@@ -41,7 +41,7 @@ METHOD = Method(
     family="Activations",
     summary="Rounds what each layer is fed to evenly spaced levels from each vector's own smallest to largest value.",
     formula="x̂ = s·(clamp(⌊x/s⌉ + z, q_min, q_max) − z),  s and z from min(x) and max(x) of each vector",
-    source="Yao et al. 2022 (arXiv 2206.01861) §4: token-wise quantization of activations",
+    source="Yao et al. 2022, ZeroQuant (arXiv 2206.01861), token-wise quantization of activations",
     parameters=(input_bits_parameter(), input_scheme_parameter()),
     scope="tensor",
     result="inputs",

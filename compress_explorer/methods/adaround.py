@@ -46,8 +46,9 @@ def apply(
     20 to 2. This is the paper's reconstruction of one layer's output without its activation function; the mean over
     all input vectors takes the place of batches, so nothing is random. At last h is rounded.
 
-    The paper's λ of 0.01 weighs against the error of the output itself. Here the error is in steps, so that one λ
-    suits layers of any scale: it begins at 0, for h begins as w stands between its levels, and is of the order 1.
+    A λ of 0.01, AIMET's default as are 20 to 2 and the start after a fifth of the iterations, weighs against the error
+    of the output itself. Here the error is in steps, so that one λ suits layers of any scale: it begins at 0, for h
+    begins as w stands between its levels, and is of the order 1.
 
     A row that rounding to nearest serves better is rounded to nearest: the error is never above its. Pruned weights
     stay zero. Weights of features that were zero in every calibration sample are rounded to nearest.

@@ -31,6 +31,8 @@ def apply(
 ) -> Code:
     """Sends each weight to the nearest of γ times the sums of powers of two that `formats.APOT_EXPONENTS` lists.
 
+    The paper learns γ while it trains the network; here the weights alone decide.
+
     γ is the largest level. With the clipping "least-squares", each of 256 values, evenly spaced up to 2 max|w|, sends
     the weights to their levels, and γ is the factor of least squared error for the best of these assignments.
 
@@ -108,7 +110,7 @@ METHOD = Method(
     summary="Sends each weight to the nearest sum of a few powers of two: finer near the largest weights than powers "
     "alone, and products are still shifts.",
     formula="ŵ = ±γ·Σᵢ pᵢ,  pᵢ ∈ {0, 2^−i, 2^−(i+n), 2^−(i+2n)}, i = 0..n−1, n = (b−1)/2",
-    source="Li, Dong & Wang 2020 (arXiv 1909.13144) §2.2, with two bits a term; even b as in the authors' code",
+    source="Li, Dong & Wang 2020 (arXiv 1909.13144), k = 2 bits a term; even b as in the authors' code",
     parameters=(
         Parameter(
             name="bits",

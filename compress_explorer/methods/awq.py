@@ -28,7 +28,8 @@ def apply(
     product of the largest and the smallest. The input is divided by the scales, the weights are multiplied by them
     and quantized by groups; the error is the mean square of what that adds to the layer's output on the calibration
     samples, tr(Δ·H·Δᵀ) with H the second moment of the input and Δ = Q(W·diag(s))·diag(s)⁻¹ - W. Of equal errors the
-    least exponent counts. A feature that is always zero keeps the scale of the smallest that is not.
+    least exponent counts. A feature that is always zero keeps the scale of the smallest that is not. The paper goes on
+    to clip the weights, which is not done here.
 
     Args:
         weight: float32 [channels, n].
@@ -91,7 +92,7 @@ METHOD = Method(
     family="Uniform quantization",
     summary="Scales weights up where the input is large before rounding them, and the input down: the best of a grid.",
     formula="min over α of ‖(Q(W·diag(s))·diag(s)⁻¹ − W)·X‖²,  s = mean|X|^α",
-    source="Lin et al. 2023 (arXiv 2306.00978) §3.2",
+    source="Lin et al. 2023, AWQ (arXiv 2306.00978) §3.2",
     parameters=(
         bits_parameter(default=4),
         scheme_parameter(),

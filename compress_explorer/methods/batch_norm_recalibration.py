@@ -30,7 +30,7 @@ METHOD = Method(
     family="Corrections",
     summary="Estimates the running means and variances of batch normalizations anew, behind the compressed layers.",
     formula="μ ← mean over batches of μ_B,  σ² ← mean over batches of σ²_B",
-    source="Izmailov et al. 2018 (arXiv 1803.05407) §3; as torch.optim.swa_utils.update_bn",
+    source="Izmailov et al. 2018 (arXiv 1803.05407) §3, batch normalization; as torch.optim.swa_utils.update_bn",
     parameters=(samples_parameter(default=512),),
     scope="tensor",
     result="state",

@@ -13,7 +13,8 @@ def apply(
 ) -> Tensor:
     """What has to be added to the layer's bias: (W - Ŵ)·E[x].
 
-    With it the mean output of the layer on the calibration samples is that of the weights before.
+    With it the mean output of the layer on the calibration samples is that of the weights before. The paper derives
+    E[x] from the batch normalization before the layer, without data; here it is measured.
 
     Args:
         weight: float32 [channels, n], Ŵ: as the steps before left them.
@@ -33,7 +34,7 @@ METHOD = Method(
     family="Corrections",
     summary="Adds to each layer's bias what rounding and pruning took from its mean output.",
     formula="b ← b + (W − Ŵ)·E[x]",
-    source="Nagel et al. 2019 (arXiv 1906.04721) §4.2",
+    source="Nagel et al. 2019 (arXiv 1906.04721); from data: Nagel et al. 2021 (arXiv 2106.08295) §3.3",
     parameters=(samples_parameter(),),
     scope="tensor",
     result="state",

@@ -84,7 +84,7 @@ METHOD = Method(
     formula="ŵ = α·sign(w),  α = mean|w|;  "
     "more bits: ŵ = Σᵢ αᵢ·sign(rᵢ),  r₁ = w,  rᵢ₊₁ = rᵢ − αᵢ·sign(rᵢ),  αᵢ = mean|rᵢ|",
     source="Rastegari et al. 2016, XNOR-Net (arXiv 1603.05279) §3.1; "
-    "more bits: Guo et al. 2017, Network Sketching (arXiv 1706.02021) Algorithm 1",
+    "more bits, greedily: Guo et al. 2017, Network Sketching (arXiv 1706.02021)",
     parameters=(
         Parameter(
             name="bits",

@@ -61,7 +61,7 @@ def constants_of(scale_format: ScaleFormat, scales: int) -> int:
 def double_quantized(scale: Tensor) -> CodedScale:
     """Scales less their mean, in blocks of 256, divided by the block's largest magnitude and rounded to 8 bits.
 
-    Dettmers et al. 2023, QLoRA (arXiv 2305.14314) §3, "Double Quantization".
+    Dettmers et al. 2023, QLoRA (arXiv 2305.14314) §3, "Double Quantization"; of its 8-bit floats those of bitsandbytes.
 
     Args:
         scale: float32 [rows, groups], 0 or more.

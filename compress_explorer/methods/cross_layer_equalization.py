@@ -26,7 +26,8 @@ def apply(
     With r1 and r2 the largest magnitudes of the channel's weights in the first and in the second layer, the first's
     row is divided by s = sqrt(r1·r2) / r2 and the second's columns are multiplied by it: both ranges become
     sqrt(r1·r2). One round does so for every pair in turn; rounds go on until all scales are within 1 ± 0.0001. A
-    channel that is all zeros in either layer keeps its scale.
+    channel that is all zeros in either layer keeps its scale. What the paper does next, to absorb high biases into the
+    second layer, is not done here.
 
     Args:
         weights: float32 matrices [channels, n].
@@ -71,7 +72,7 @@ METHOD = Method(
     family="Corrections",
     summary="Scales the channels between two layers to equal ranges: the same function, easier to quantize per tensor.",
     formula="s_i = √(r_i⁽¹⁾·r_i⁽²⁾) / r_i⁽²⁾,  W⁽¹⁾ ← diag(s)⁻¹·W⁽¹⁾,  b⁽¹⁾ ← diag(s)⁻¹·b⁽¹⁾,  W⁽²⁾ ← W⁽²⁾·diag(s)",
-    source="Nagel et al. 2019 (arXiv 1906.04721) §4.1",
+    source="Nagel et al. 2019 (arXiv 1906.04721) §4.1, cross-layer range equalization",
     parameters=(
         Parameter(
             name="iterations",

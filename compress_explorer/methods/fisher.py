@@ -51,7 +51,7 @@ METHOD = Method(
     summary="Removes the weights that add least to the loss to second order, by squared gradients.",
     formula="M = 1[s > τ],  s = ½·h·w²,  h = mean over samples of (∂ℓ/∂w)²,  τ the k-th smallest s, k = round(p·n)",
     source="LeCun, Denker & Solla 1990, Optimal Brain Damage; h by the empirical Fisher information: "
-    "Theis et al. 2018 (arXiv 1801.05787)",
+    "Theis et al. 2018, Fisher pruning (arXiv 1801.05787)",
     parameters=(sparsity_parameter(default=0.9), ranking_parameter(), samples_parameter(default=1024)),
     scope="model",
     result="mask",

@@ -45,8 +45,8 @@ APOT_EXPONENTS: dict[int, tuple[tuple[int, ...], ...]] = {
 }
 """Additive powers of two of so many bits, one of them the sign: each term is 0 or 2^-exponent for one of its row.
 
-Li, Dong & Wang 2020 (arXiv 1909.13144) §2.2 with two bits a term; where the bits are odd in number, one term has
-a single bit, with exponents as in the authors' code.
+Li, Dong & Wang 2020 (arXiv 1909.13144) with k = 2 bits a term, their b without the sign; where those bits are odd in
+number, one term has a single bit, with exponents as in the authors' code.
 """
 
 

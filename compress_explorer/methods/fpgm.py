@@ -41,7 +41,7 @@ METHOD = Method(
     family="Structured pruning",
     summary="Zeroes the output channels that lie nearest to all others of their layer: the most redundant ones.",
     formula="W′_c = 0 for the k channels c of smallest Σ_j ‖W_c − W_j‖₂,  k = round(p·channels)",
-    source="He, Liu, Wang, Hu & Yang 2019 (arXiv 1811.00250)",
+    source="He, Liu, Wang, Hu & Yang 2019, FPGM (arXiv 1811.00250)",
     parameters=(sparsity_parameter(default=0.3, of="output channels"),),
     scope="tensor",
     result="mask",

@@ -29,7 +29,8 @@ def apply(
     The scale is (max - min) / (2^b - 1) and stays. The zero point z, which need not be whole, begins at -min/s; each
     iteration takes from the errors e = w - ŵ the large ones, sign(e)·max(|e| - |e|^(p-1)/β, 0), which are let be,
     and sets z to the mean of q - (w - e)/s. β then grows by 1 %. The iterations end when the mean of |w - ŵ| over
-    all of the tensor's weights does not fall, and the last z before that counts. Zero is no level in general.
+    all of the tensor's weights does not fall, and the last z before that counts. Zero is no level in general. The
+    defaults are those of the authors' code.
 
     The result is not the same for weights in other units: what a large error is depends on β.
 

@@ -32,7 +32,7 @@ def apply(
 
     Symmetric: s = max|w| / (2^(b-1) - 1) and q in -(2^(b-1) - 1)..2^(b-1) - 1. At 1 bit, where that is 0..0,
     the two's complement range -1..0 with s = max|w|: negative weights beyond half of it become -max|w|, all
-    others 0.
+    others 0. Nagel et al. also use -2^(b-1); levels mirrored about zero are Krishnamoorthi's restricted range.
 
     Affine: the range from min(w, 0) to max(w, 0) in 2^b - 1 steps, with a whole zero point, so that 0 is
     exact. Rounding the zero point moves the range by up to half a step, and a weight at its end by as much.
@@ -79,7 +79,7 @@ METHOD = Method(
     formula="q = clamp(⌊w/s⌉ + z, q_min, q_max),  ŵ = s·(q − z);  "
     "symmetric: z = 0, s = max|w| / (2^(b−1) − 1);  "
     "affine: s = (max − min) / (2^b − 1), z = ⌊−min/s⌉",
-    source="Nagel et al. 2021 (arXiv 2106.08295) §2.2, Eq. 4–7; Krishnamoorthi 2018 (arXiv 1806.08342) §2",
+    source="Nagel et al. 2021 (arXiv 2106.08295) §2.2, Eq. 4–7; Krishnamoorthi 2018 (arXiv 1806.08342) §2.2",
     parameters=(
         bits_parameter(default=8),
         scheme_parameter(),

@@ -40,8 +40,8 @@ def apply(
 ) -> Code:
     """Rounds to the levels of `integer`, their scale times the f = i/200, i = 1..200, of least squared error.
 
-    Both ends of an affine range shrink by the same factor; its zero point stays. Each scale is searched for
-    alone. Of equal errors the widest range wins.
+    Both ends of an affine range shrink by the same factor and its zero point stays, where Nagel et al. look for the
+    best pair of ends. Each scale is searched for alone. Of equal errors the widest range wins.
 
     Args:
         weight: float32 [channels, n], finite; magnitudes up to 1e38.

@@ -33,7 +33,7 @@ def apply(
     Symmetric: the levels end at ±c, c the P-th percentile of |w|. Affine: they begin at the percentile
     (100 - P) / 2 and end at 100 - (100 - P) / 2, so that P per cent of the weights lie between; zero is always
     a level. Percentiles are interpolated linearly between the two nearest weights. With P = 100 this is
-    `integer`. Levels and scales are as there.
+    `integer`. Levels and scales are as there. Wu et al. find the ranges of activations so, from |x|.
 
     Args:
         weight: float32 [channels, n], finite; magnitudes up to 1e38.
@@ -92,7 +92,7 @@ METHOD = Method(
     summary="Spends the levels on all but the most extreme weights, which go to the last level.",
     formula="ŵ = s·(clamp(⌊w/s⌉ + z, q_min, q_max) − z);  symmetric: s = c / (2^(b−1) − 1), c = quantile(|w|, P);  "
     "affine: from quantile(w, (1 − P)/2) to quantile(w, (1 + P)/2)",
-    source="Wu et al. 2020 (arXiv 2004.09602) §3.3, “percentile” calibration",
+    source="Wu et al. 2020 (arXiv 2004.09602), percentile calibration",
     parameters=(
         bits_parameter(default=4),
         Parameter(

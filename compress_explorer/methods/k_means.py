@@ -24,7 +24,7 @@ def apply(weight: Tensor, kept: Tensor, *, clusters: int = 16, start: str = "lin
     Lloyd's algorithm moves k centroids, until no weight changes its cluster, from a start: "linear", evenly spaced
     over the range; "density", at evenly spaced quantiles; "random", at k of the weights. It ends in a local optimum;
     "optimal" gives the global one (of more than 2,048 different weights nearly so, see `optimal_centroids`). A
-    weight halfway between two centroids goes to the lower one.
+    weight halfway between two centroids goes to the lower one. The paper then trains the centroids; here they stay.
 
     Where there are no more different weights than clusters, each is a centroid of its own and the codebook has only
     these.

@@ -47,7 +47,7 @@ METHOD = Method(
     family="Pruning",
     summary="Removes the weights of smallest magnitude under one threshold for all layers.",
     formula="W′ = M ⊙ W,  M = 1[|w| > τ],  τ the k-th smallest |w| of all layers, k = round(p·n)",
-    source="Blalock et al. 2020 (arXiv 2003.03033), “global magnitude”; "
+    source="Blalock et al. 2020 (arXiv 2003.03033), global magnitude pruning; "
     "criterion: Han, Pool, Tran & Dally 2015 (arXiv 1506.02626) §3",
     parameters=(sparsity_parameter(default=0.9),),
     scope="model",

@@ -1,60 +1,44 @@
-"""N:M sparsity: of every M neighbouring weights the N largest, the pattern that sparse tensor cores compute."""
+"""N:M sparsity: of every M neighbouring input channels the N largest weights, as sparse tensor cores compute."""
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from compress_explorer.methods.sparsity import pruning_scores
+from compress_explorer.methods.row_sparsity import keep_of_neighbours
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter
 
 
-def apply(weight: Tensor, kept: Tensor, *, keep: int = 2, block: int = 4) -> Tensor:
-    """A mask that keeps the `keep` largest magnitudes of every `block` neighbouring weights of a row.
+def apply(weight: Tensor, kept: Tensor, window: int = 1, *, keep: int = 2, block: int = 4) -> Tensor:
+    """A mask that keeps, of every `block` neighbouring input channels of a row, the `keep` largest magnitudes.
 
-    Blocks begin at the first column. What a row leaves over for its last block keeps up to `keep` weights too, so
-    that padding it with zeros gives a block of the same pattern. Where a block has no more than `keep` weights, as
-    in every block if keep >= block, nothing is dropped. Among equal magnitudes the first are dropped.
-
-    Neighbours are those of the row: of a convolution the positions of one kernel, then the next input channel's.
+    Hardware sums over blocks of input channels; so a block of a convolution has the weights of neighbouring input
+    channels at one place of the kernel. Blocks begin at the first input channel. What the channels leave over for
+    the last block keeps up to `keep` weights too, so that padding it with zeros gives a block of the same pattern.
+    Where a block has no more than `keep` weights, nothing is dropped: in every block if keep >= block, and in a
+    convolution with so few input channels (in its group: a depthwise one has a single channel there). Among equal
+    magnitudes the first are dropped. The papers train the network with or after the pruning.
 
     Args:
         weight: float32 [channels, n].
         kept: bool [channels, n], False where an earlier step pruned. Those stay pruned and count among the dropped.
+        window: how many neighbouring columns see one input channel: the places of a kernel, 1 for a linear layer.
         keep: N, 1 or more.
         block: M, 2 or more.
 
     Returns:
         bool [channels, n], True where a weight is kept.
     """
-    channels, columns = weight.shape
-    scores = pruning_scores(weight, kept).view_as(weight)
-    # Below the -1 of weights pruned before, so that the padding is dropped first.
-    padded = torch.nn.functional.pad(scores, (0, -columns % block), value=-2.0)
-    largest = torch.from_numpy(_largest(padded.reshape(-1, block).cpu().numpy(), keep))
-    return largest.to(kept.device).reshape(channels, -1)[:, :columns] & kept
-
-
-def _largest(blocks: npt.NDArray[np.float32], keep: int) -> npt.NDArray[np.bool_]:
-    """Where the `keep` largest of every row of `blocks` are; of equal ones the last."""
-    drop = blocks.shape[1] - keep
-    if drop <= 0:
-        return np.ones(blocks.shape, dtype=bool)
-    largest = blocks > np.partition(blocks, drop - 1, axis=1)[:, drop - 1 : drop]
-    if np.count_nonzero(largest) < keep * len(blocks):
-        tied = np.flatnonzero(np.count_nonzero(largest, axis=1) < keep)
-        order = np.argsort(blocks[tied], axis=1, kind="stable")
-        largest[tied[:, None], order[:, drop:]] = True
-    return largest
+    return keep_of_neighbours(torch.where(kept, weight.abs(), -1.0), keep, block, window)
 
 
 METHOD = Method(
     name="n-m",
     label="N:M sparsity",
     family="Structured pruning",
-    summary="Keeps the N largest of every M neighbouring weights; 2:4 is the pattern that sparse tensor cores take.",
-    formula="W′ = M ⊙ W,  M = 1 for the N largest |w| of every M neighbours of a row",
+    summary="Keeps the N largest weights of every M neighbouring input channels; 2:4 is the pattern that sparse tensor "
+    "cores take.",
+    formula="W′ = M ⊙ W,  M = 1 for the N largest |w| of every M neighbouring input channels of a row, at each place "
+    "of the kernel",
     source="Zhou et al. 2021 (arXiv 2102.04010); 2:4: Mishra et al. 2021 (arXiv 2104.08378)",
     parameters=(
         Parameter(
@@ -66,7 +50,7 @@ METHOD = Method(
             maximum=1024,
             soft_maximum=8,
             unit="weights",
-            help="How many weights of every block are kept; as many as a block has, or more: nothing is removed.",
+            help="How many weights of every block are kept; a block of no more loses none (N ≥ M, depthwise layers).",
         ),
         Parameter(
             name="block",
@@ -77,11 +61,12 @@ METHOD = Method(
             maximum=1024,
             soft_maximum=32,
             scale="log2",
-            unit="weights",
-            help="How many neighbouring weights of a channel make a block.",
+            unit="channels",
+            help="How many neighbouring input channels make a block; of a layer with fewer, all it has.",
         ),
     ),
     scope="tensor",
     result="mask",
+    needs="window",
     apply=apply,
 )

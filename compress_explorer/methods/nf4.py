@@ -37,7 +37,7 @@ METHOD = Method(
     family="Formats and codebooks",
     summary="Four bits with levels where normally distributed weights are, and a scale for each block.",
     formula="ŵ = s·c[q],  s = max|w| of the block,  q = argminᵢ |w/s − c[i]|;  c: quantiles of N(0, 1), largest 1",
-    source="Dettmers et al. 2023, QLoRA (arXiv 2305.14314) §3; levels: appendix E",
+    source="Dettmers et al. 2023, QLoRA (arXiv 2305.14314) §3; levels: its appendix E",
     parameters=(block_size_parameter(64), SCALES_PARAMETER),
     scope="tensor",
     result="code",

@@ -20,8 +20,8 @@ def apply(
     """Divides each block by an 8-bit float times the tensor's float32 scale, and rounds to nearest, ties to even.
 
     The tensor's scale is t = max|w| / (6 · 448), at least 2^-126, so that the block scales max|w| / (6 t) use
-    the whole range of E4M3; those are rounded to nearest, and are at least 2^-6, the smallest normal number. What
-    lies beyond 6 after the division becomes 6.
+    the whole range of E4M3; those are rounded to nearest, and are at least 2^-6, the smallest normal number, as in
+    torchao. What lies beyond 6 after the division becomes 6.
 
     Args:
         weight: float32 [channels, n], finite; magnitudes up to 1e38.

@@ -27,6 +27,7 @@ NEEDS: dict[Needs, str] = {
     "batches": "means and variances of batches of the train split",
     "pairs": "the order of the layers",
     "scales": "the scales of the batch normalizations",
+    "window": "the weights, and which of them see the same input channel",
 }
 """What a method looks at, in words."""
 

@@ -29,7 +29,8 @@ def apply(
 
     e_max is the exponent nearest to the largest magnitude, ⌊log2(4 max|w| / 3)⌋, and
     e_min = e_max - 2^(b-1) + 2: b bits hold a sign, 2^(b-1) - 1 exponents and zero. Magnitudes below
-    2^e_min / 2 become zero.
+    2^e_min / 2 become zero. INQ has the same e_max and the same cuts, but only 2^(b-2) exponents, as it gives
+    zero a bit of its own.
 
     Args:
         weight: float32 [channels, n], finite.
@@ -98,8 +99,8 @@ METHOD = Method(
     "some texts call this “binary quantization”.",
     formula="ŵ = sign(w)·2^clip(⌊log₂(4|w|/3)⌋, e_min, e_max),  0 for |w| < 2^e_min / 2;  "
     "e_max = ⌊log₂(4 max|w| / 3)⌋, e_min = e_max − 2^(b−1) + 2",
-    source="Zhou et al. 2017, INQ (arXiv 1702.03044) Eq. 1–4, here with 2^b − 1 codes in use; "
-    "Miyashita, Lee & Murmann 2016, LogNet (arXiv 1603.01025)",
+    source="Zhou et al. 2017, INQ (arXiv 1702.03044), here with 2^b − 1 codes in use; "
+    "Miyashita, Lee & Murmann 2016 (arXiv 1603.01025)",
     parameters=(
         Parameter(
             name="bits",

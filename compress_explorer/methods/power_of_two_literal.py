@@ -64,7 +64,7 @@ METHOD = Method(
     summary="The formula sign(W)·2^⌊log₂ W⌋ taken by its word: negative weights, about half, would become NaN and are "
     "set to zero here; the floor shrinks the others. A lesson, no method; “Power-of-two” is the proper form.",
     formula="ŵ = sign(w)·2^⌊log₂ w⌋,  NaN for w < 0 and shown as 0;  or of |w|: ŵ = sign(w)·2^⌊log₂|w|⌋",
-    source="As written in introductory articles; compare Miyashita, Lee & Murmann 2016, LogNet (arXiv 1603.01025)",
+    source="As written in introductory articles; compare Miyashita, Lee & Murmann 2016 (arXiv 1603.01025)",
     parameters=(
         Parameter(
             name="bits",

@@ -37,7 +37,7 @@ METHOD = Method(
     family="Pruning",
     summary="Removes weights by lot, whatever their value: the baseline for every other pruning criterion.",
     formula="W′ = M ⊙ W,  M uniform over the masks with exactly k = round(p·n) zeros",
-    source="The random baseline of Blalock et al. 2020 (arXiv 2003.03033)",
+    source="Random pruning, a baseline of Blalock et al. 2020 (arXiv 2003.03033)",
     parameters=(
         sparsity_parameter(default=0.5),
         Parameter(

@@ -92,7 +92,7 @@ READY: tuple[ReadyRecipe, ...] = (
     ReadyRecipe(
         name="2-4-int8",
         label="2:4 sparsity and int8",
-        summary="Two of four neighbouring weights are zero and the others 8-bit: what sparse tensor cores multiply.",
+        summary="Two of four neighbouring input channels are zero, the others 8-bit, as sparse tensor cores multiply.",
         source="Mishra et al. 2021 (arXiv 2104.08378)",
         make=lambda _layers: Recipe([Step("n-m", keep=2, block=4), Step("integer", bits=8, granularity="channel")]),
     ),
@@ -101,7 +101,7 @@ READY: tuple[ReadyRecipe, ...] = (
         label="Post-training W8A8 per tensor",
         summary="Evens out the ranges of consecutive layers, clips by least squared error, corrects the biases, and "
         "quantizes the inputs.",
-        source="Nagel et al. 2021 (arXiv 2106.08295), the post-training pipeline; equalization: Nagel et al. 2019",
+        source="Nagel et al. 2021 (arXiv 2106.08295) §3.5, with bias correction in place of AdaRound",
         make=_white_paper,
     ),
 )

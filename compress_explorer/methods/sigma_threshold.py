@@ -61,7 +61,7 @@ METHOD = Method(
     family="Pruning",
     summary="Removes the weights below a multiple of their layer's standard deviation.",
     formula="W′ = M ⊙ W,  M = 1[|w| > q·σ],  σ the standard deviation of the layer's weights",
-    source="Han, Pool, Tran & Dally 2015 (arXiv 1506.02626): a quality parameter times the layer's standard deviation",
+    source="Han, Pool, Tran & Dally 2015 (arXiv 1506.02626) §4: quality parameter times standard deviation",
     parameters=(
         Parameter(
             name="quality",

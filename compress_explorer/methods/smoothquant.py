@@ -45,7 +45,7 @@ METHOD = Method(
     family="Activations",
     summary="Divides each input feature by a scale that its weights take over: the same function, easier to quantize.",
     formula="s_j = max|X_j|^α / max|W_j|^(1−α),  Y = (X·diag(s)⁻¹)·(diag(s)·W)",
-    source="Xiao et al. 2022 (arXiv 2211.10438) §4",
+    source="Xiao et al. 2022, SmoothQuant (arXiv 2211.10438) §4, Eq. 3–4",
     parameters=(
         Parameter(
             name="alpha",

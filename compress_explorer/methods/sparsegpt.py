@@ -27,9 +27,12 @@ def apply(
 ) -> Values:
     """Drops weights in one column after the other; the columns behind move so that the layer's output changes least.
 
-    Which weights go is decided for `block_size` columns at a time (for N:M, for M), all rows together, once the
-    columns before have their final values: those of smallest w² / [H⁻¹]_jj, H the second moment of the inputs from
-    column j on. Every block loses the same fraction of what earlier steps left of it.
+    Which weights go is decided for `block_size` columns at a time, all rows together, once the columns before have
+    their final values: those of smallest w² / [H⁻¹]_jj, H the second moment of the inputs from column j on. Every
+    block loses the same fraction of what earlier steps left of it.
+
+    N:M: it is decided for the columns of M neighbouring input channels at a time, in each row. Of a convolution the
+    columns of one place of the kernel are then taken after those of another, each in the order of the channels.
 
     Weights of features that were zero in every calibration sample are dropped first. Where they are kept, they
     keep their values; the paper's code sets them to zero.
@@ -40,7 +43,7 @@ def apply(
         statistics: of the layer's inputs.
         sparsity: the fraction of zeros afterwards, 0 to 1, exactly round(sparsity * size) of them; only for
             "unstructured".
-        structure: "unstructured", "2:4" (2 of 4 neighbours are kept) or "4:8".
+        structure: "unstructured", "2:4" (2 of 4 neighbouring input channels are kept) or "4:8".
         block_size: columns among which the smallest are looked for; only for "unstructured".
         damping: what is added to the diagonal of the second moment, as a fraction of its mean.
 
@@ -50,27 +53,39 @@ def apply(
     Raises:
         DataError: when the second moment of the inputs is not positive definite, even with more damping.
     """
-    work = by_groups(weight, statistics).double()
-    left = by_groups(kept, statistics)
-    factor = inverse_factor(statistics.moment, damping)
-    importance = 1 / factor.diagonal(dim1=1, dim2=2).square()
-    importance = torch.where(dead_features(statistics.moment), 0.0, importance)
+    columns, window = weight.shape[1], 1 if structure == "unstructured" else statistics.window
     size = block_size if structure == "unstructured" else STRUCTURES[structure][1]
+    order = torch.arange(columns).reshape(-1, window).T.flatten()
+    work = by_groups(weight, statistics)[:, :, order].double()
+    left = by_groups(kept, statistics)[:, :, order]
+    moment = statistics.moment[:, order[:, None], order]
+    factor = inverse_factor(moment, damping)
+    importance = torch.where(dead_features(moment), 0.0, 1 / factor.diagonal(dim1=1, dim2=2).square())
     zeros = _zeros_of_blocks(kept, size, zeros_for(sparsity, kept.numel()))
     masks = []
-    for start in range(0, weight.shape[1], size):
-        stop = min(start + size, weight.shape[1])
+    for start, stop in _blocks(columns, size, window):
         if start // 128 > (start - size) // 128:  # once in 128 columns
-            statistics.tell(f"{start:,} of {weight.shape[1]:,} columns")
+            statistics.tell(f"{start:,} of {columns:,} columns")
         scores = work[:, :, start:stop].square() * importance[:, None, start:stop]
         scores = torch.where(left[:, :, start:stop], scores, -1.0)
         if structure == "unstructured":
             mask = keep_largest(scores.flatten(), zeros[start // size]).view_as(scores)
         else:
-            mask = keep_of_neighbours(scores, structure)
+            mask = keep_of_neighbours(scores, *STRUCTURES[structure])
         masks.append(mask)
         settle_columns(work, factor, start, stop, _zero_where_dropped(mask, start))
-    return Values(matrix=work.reshape(weight.shape).float(), kept=torch.cat(masks, dim=2).reshape(weight.shape))
+    matrix, mask = (entry[:, :, order.argsort()].reshape(weight.shape) for entry in (work, torch.cat(masks, dim=2)))
+    return Values(matrix=matrix.float(), kept=mask)
+
+
+def _blocks(columns: int, size: int, window: int) -> list[tuple[int, int]]:
+    """Where blocks of `size` columns begin and end; those of each of `window` places stand together, none spans two."""
+    place = columns // window
+    return [
+        (first + start, first + min(start + size, place))
+        for first in range(0, columns, place)
+        for start in range(0, place, size)
+    ]
 
 
 def _zero_where_dropped(mask: Tensor, start: int) -> Callable[[int, Tensor], Tensor]:

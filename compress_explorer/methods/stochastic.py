@@ -62,7 +62,8 @@ METHOD = Method(
     family="Uniform quantization",
     summary="Rounds up or down at random, so that the expected weight is the true one; the noise is larger.",
     formula="q = clamp(⌊w/s + u⌋ + z, q_min, q_max),  u uniform in [0, 1),  E[s·(q − z)] = w",
-    source="Gupta, Agrawal, Gopalakrishnan & Narayanan 2015 (arXiv 1502.02551), stochastic rounding",
+    source="Gupta, Agrawal, Gopalakrishnan & Narayanan 2015 (arXiv 1502.02551), stochastic rounding; "
+    "Krishnamoorthi 2018 (arXiv 1806.08342) §2.3",
     parameters=(
         bits_parameter(default=8),
         scheme_parameter(),

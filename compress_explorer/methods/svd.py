@@ -39,7 +39,8 @@ METHOD = Method(
     family="Low rank",
     summary="Replaces a layer by two smaller ones, whose product is the nearest matrix of low rank.",
     formula="W ≈ (U_r √Σ_r)(√Σ_r V_rᵀ),  ‖W − W_r‖² = Σ_{i>r} σ_i²,  r(m + n) instead of m·n weights",
-    source="Denton et al. 2014 (arXiv 1404.0736); best approximation: Eckart & Young 1936",
+    source="Denton et al. 2014 (arXiv 1404.0736); convolutions so: Zhang, Zou, He & Sun 2016 (arXiv 1505.06798); "
+    "best approximation: Eckart & Young 1936",
     parameters=(BY, ENERGY, RANK),
     scope="tensor",
     result="factors",

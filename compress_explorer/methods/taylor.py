@@ -21,8 +21,9 @@ def apply(
     """Masks that drop the weights of smallest |w·∂L/∂w|, L the mean loss: exactly round(sparsity * n).
 
     To first order the loss changes by -w·∂L/∂w when w becomes zero. This is the derivative by a factor that stands
-    before w, which SNIP takes before training. In a trained network the gradients of the samples nearly cancel:
-    there the method "fisher" tells the weights apart better.
+    before w, which SNIP takes before training, divided by its sum over all weights. Molchanov et al. take the same of
+    feature maps in place of weights. In a trained network the gradients of the samples nearly cancel: there the method
+    "fisher" tells the weights apart better.
 
     Ties as in `magnitude-global`: those of earlier layers, and in a layer those that come first, are dropped.
 
@@ -48,7 +49,7 @@ METHOD = Method(
     family="Pruning",
     summary="Removes the weights without which the loss stays nearest to what it is, to first order.",
     formula="M = 1[s > τ],  s = |w·∂L/∂w|,  τ the k-th smallest s, k = round(p·n)",
-    source="Lee, Ajanthan & Torr 2019, SNIP (arXiv 1810.02340) §4; Molchanov et al. 2017 (arXiv 1611.06440) §2.2",
+    source="Lee, Ajanthan & Torr 2019, SNIP (arXiv 1810.02340) §4.1; Molchanov et al. 2017 (arXiv 1611.06440) §2.2",
     parameters=(sparsity_parameter(default=0.9), ranking_parameter(), samples_parameter(default=1024)),
     scope="model",
     result="mask",

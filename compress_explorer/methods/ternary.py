@@ -17,7 +17,8 @@ def apply(
 
     With the threshold "factor" Δ is a multiple of the mean magnitude of the kept weights. With "best" the k
     largest magnitudes, of sum S_k, are those for which S_k²/k is greatest: no other Δ and α have a smaller squared
-    error. α is 1, and unused, where no weight exceeds Δ.
+    error. α is 1, and unused, where no weight exceeds Δ. The factor 0.75 is the paper's rule of thumb; its first
+    version had 0.7.
 
     Args:
         weight: float32 [channels, n], finite.
@@ -67,7 +68,7 @@ METHOD = Method(
     summary="Keeps the sign of the large weights with one shared magnitude; all others become zero.",
     formula="ŵ = α·sign(w)·1[|w| > Δ],  α = mean of |w| over |w| > Δ;  Δ = factor·mean|w|, "
     "or the best: argmax over k of S_k²/k, S_k the sum of the k largest |w|",
-    source="Li, Zhang & Liu 2016, TWN (arXiv 1605.04711); the optimum is an argmax, where its Eq. 6 prints argmin",
+    source="Li, Zhang & Liu 2016, TWN (arXiv 1605.04711) §2.3; the optimum is an argmax, where its Eq. 6 prints argmin",
     parameters=(
         Parameter(
             name="factor",

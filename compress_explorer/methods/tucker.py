@@ -21,7 +21,8 @@ def apply(
 
     The factors begin as the leading singular vectors of the weight's unfoldings along either channel axis (HOSVD);
     each of the higher-order orthogonal iterations that follow makes one of them best for the other, so that the
-    error only falls.
+    error only falls. Kim et al. choose the ranks by variational Bayesian matrix factorization and train afterwards;
+    here they are given.
 
     Args:
         weight: float32 [out, in, *kernel].

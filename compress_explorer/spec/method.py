@@ -21,8 +21,8 @@ state: new values of what is no weight: biases, running statistics.
 coding: the name of the entropy coder that the file's values and gaps go through; the weights stay as they are.
 """
 
-Needs = Literal["nothing", "inputs", "gradients", "values", "before", "batches", "pairs", "scales"]
-"""What a method must know beside the weights, see `methods.evidence`; the last two need no data, the others do.
+Needs = Literal["nothing", "inputs", "gradients", "values", "before", "batches", "pairs", "scales", "window"]
+"""What a method must know beside the weights, see `methods.evidence`; the last three need no data, the others do.
 
 inputs: the second moments of what each layer is fed.
 gradients: those of the loss with respect to the weights.
@@ -31,6 +31,7 @@ before: the weights before they were rounded and pruned, and the moments of what
 batches: the means and variances of batches at each batch normalization.
 pairs: which layers follow each other.
 scales: those of the batch normalizations that each channel passes, float32 [channels, normalizations].
+window: how many neighbouring columns see one input channel: the places of a convolution's kernel, else 1.
 """
 
 
@@ -74,7 +75,7 @@ class Method:
     @property
     def needs_data(self) -> bool:
         """Whether it looks at the train split."""
-        return self.needs not in ("nothing", "pairs", "scales")
+        return self.needs not in ("nothing", "pairs", "scales", "window")
 
     def parameter(self, name: str) -> Parameter:
         """The parameter called `name`.

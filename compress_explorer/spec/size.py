@@ -43,7 +43,7 @@ class TensorSize:
         treated: whether a step of the recipe treated it; biases and buffers are not.
         weights: the number of elements.
         zeros: how many of them are exactly zero.
-        bits: the width of one stored value (code width, or the dtype's).
+        bits: the width of one stored value (code width, or the dtype's); of vectors, of several weights together.
         position_format: how the file says where the kept weights are: "none", "bitmask" or "relative-N".
         baseline: bytes in the uncompressed model's file; 0 of a tensor that it does not have, such as a factor.
         parts: (part, bytes) of the packed form, for each of PARTS; they sum to the packed accounting.

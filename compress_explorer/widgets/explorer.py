@@ -13,9 +13,10 @@ from torch import nn
 
 from compress_explorer.engine.compress import CompressedModel, compress
 from compress_explorer.engine.evaluate import evaluate
-from compress_explorer.engine.live import LiveEngine, Update
+from compress_explorer.engine.live import LiveEngine
 from compress_explorer.engine.ready import ready_recipe
 from compress_explorer.engine.task import Task
+from compress_explorer.engine.update import Update
 from compress_explorer.figures import trade_off
 from compress_explorer.methods import catalogue
 from compress_explorer.spec.errors import unknown

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 import ipywidgets
 
 from compress_explorer.engine.bench import WHOLE_MODEL
-from compress_explorer.engine.live import LiveEngine, Update
+from compress_explorer.engine.live import LiveEngine
 from compress_explorer.engine.setting import Setting
+from compress_explorer.engine.update import Update
 from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.sweep import Sweep
 from compress_explorer.widgets import film as films

@@ -21,6 +21,7 @@ FORMAT_GRIDS: dict[str, tuple[WeightFormat, ScaleFormat | None]] = {
 """Number formats, and how their scales are stored."""
 
 GRIDS = ("float", "integer", "affine", "shifted", "power-of-two", "codebook", "signs", *FORMAT_GRIDS)
+"""Those whose values stand for one weight each; "vectors" is another."""
 
 
 def plain(name: str, values: Tensor) -> StoredTensor:
@@ -44,6 +45,8 @@ def random_code(grid: str, bits: int, channels: int, columns: int, group_size: i
         return None
     if grid in FORMAT_GRIDS:
         return random_format_code(*FORMAT_GRIDS[grid], channels, columns, group_size, seed)
+    if grid == "vectors":
+        return random_vectors(bits, channels, columns, min(1 + seed % 9, columns), seed)
     generator = torch.Generator().manual_seed(seed)
     groups = math.ceil(columns / group_size)
     highest = {"power-of-two": 2**bits - 2, "integer": max(2**bits - 2, 1), "signs": 1}.get(grid, 2**bits - 1)
@@ -65,6 +68,16 @@ def random_code(grid: str, bits: int, channels: int, columns: int, group_size: i
         return Code(codes=codes, bits=bits, grid="power-of-two", scale=scale, group_size=group_size)
     offset = -(2 ** (bits - 1) - 1) if bits > 1 else -1
     return Code(codes=codes, bits=bits, grid="integer", offset=offset, scale=scale, group_size=group_size)
+
+
+def random_vectors(bits: int, channels: int, columns: int, dimension: int, seed: int) -> Code:
+    """Random codes of vectors, in some of which a number is zero."""
+    generator = torch.Generator().manual_seed(seed)
+    levels = 2**bits - seed % 2
+    codebook = torch.randn(1, levels, dimension, generator=generator)
+    codebook[torch.rand(codebook.shape, generator=generator) < 0.1] = 0.0
+    codes = torch.randint(0, levels, (channels, math.ceil(columns / dimension)), generator=generator)
+    return Code(codes=codes.to(torch.uint8), bits=bits, grid="vectors", codebook=codebook, group_size=columns)
 
 
 def random_format_code(

@@ -14,10 +14,11 @@ from compress_explorer.engine.compress import CompressedModel, compress
 from compress_explorer.engine.context import Context
 from compress_explorer.engine.evaluate import evaluate
 from compress_explorer.engine.file import load, load_into
-from compress_explorer.engine.live import LiveEngine, Update
+from compress_explorer.engine.live import LiveEngine
 from compress_explorer.engine.setting import Setting
 from compress_explorer.engine.steps import apply_step
 from compress_explorer.engine.task import Split, Task
+from compress_explorer.engine.update import Update
 from compress_explorer.engine.workpiece import open_model
 from compress_explorer.methods.catalogue import method
 from compress_explorer.spec.errors import DataError

@@ -11,8 +11,8 @@ import compress_explorer as ce
 from compress_explorer.engine.bench import WHOLE_MODEL, Bench
 from compress_explorer.engine.compress import CompressedModel, compress
 from compress_explorer.engine.context import Context
+from compress_explorer.engine.edits import Resized
 from compress_explorer.engine.file import load_into
-from compress_explorer.engine.structure import Resized
 from compress_explorer.engine.task import Split, Task
 from compress_explorer.spec.errors import DataError, ModelError
 from compress_explorer.spec.recipe import Recipe, Step

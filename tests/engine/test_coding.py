@@ -2,7 +2,7 @@
 
 import json
 import os
-import time
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -84,22 +84,18 @@ def test_the_file_of_a_real_recipe_is_what_the_accounting_says(coding: Coding, t
     assert size.file == os.path.getsize(path) == sum(size.breakdown().values())
     assert size.total() == sum(min(t.bytes(), t.bytes(coding)) for t in packed.size().tensors if t.treated) + 4 * 410
     assert size.file < 0.9 * packed.size().file
-    begin = time.perf_counter()
     state = load(path).state
-    assert time.perf_counter() - begin < 2  # a few hundredths of a second on a quiet machine
     for name, tensor in packed.model.state_dict().items():
         assert torch.equal(state[name], tensor)  # the weights are those without coding
     assert [tensor.name for tensor in size.tensors if tensor.coding == coding][:1] == ["0.weight"]
 
 
 @every_coding
-def test_dense_weights_of_that_size_decode_in_under_a_second(coding: Coding):
+def test_dense_weights_of_that_size_come_back(coding: Coding):
     codes = np.random.default_rng(0).binomial(63, 0.5, 266_200).astype(np.uint8)
     data = encode_stream(coding, codes, 6)
-    begin = time.perf_counter()
-    decoded = decode_stream(coding, data, 6, len(codes))
-    assert time.perf_counter() - begin < 2  # 0.15 seconds on a quiet machine
-    assert (decoded == codes).all()
+    assert len(data) < 266_200 * 6 / 8
+    assert (decode_stream(coding, data, 6, len(codes)) == codes).all()
 
 
 @every_coding
@@ -243,10 +239,15 @@ def more(name: str, place: int, change: int) -> Callable[[], bytes]:
 )
 def test_coded_files_that_contradict_themselves_are_refused(data: Callable[[], bytes], message: str):
     content = data()
-    begin = time.perf_counter()
-    with pytest.raises(FileFormatError, match=message):
-        from_bytes(content)
-    assert time.perf_counter() - begin < 2
+    tracemalloc.start()
+    try:
+        with pytest.raises(FileFormatError, match=message):
+            from_bytes(content)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # 2^26 weights, which a file may promise, have places of 8 bytes; of 2^33 weights or 2^62 gaps nothing is made.
+    assert peak < 2**30
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from compress_explorer.engine.compress import CompressedModel, compress
 from compress_explorer.methods.catalogue import method
 from compress_explorer.methods.sparsity import zeros_for
 from compress_explorer.spec.recipe import Recipe, Step
-from tests.engine.recipes import PRUNERS, QUANTIZER_STEPS, step_id
+from tests.case import case
+from tests.engine.recipes import PRUNERS, QUANTIZER_STEPS, QUANTIZERS, few_steps_of, step_id
 
 
 def network(seed: int = 0) -> nn.Sequential:
@@ -33,14 +34,17 @@ def run(*steps: Step, seed: int = 0) -> CompressedModel:
 
 
 every_pruner = pytest.mark.parametrize("pruner", [method.name for method in PRUNERS])
-every_quantizer = pytest.mark.parametrize("quantizer", QUANTIZER_STEPS, ids=step_id)
 
 
-@every_quantizer
 @every_pruner
-def test_zeros_survive_quantization(pruner, quantizer):
+def test_zeros_survive_quantization(pruner):
     pruned = weights(run(Step(pruner, sparsity=0.6)))
-    both = run(Step(pruner, sparsity=0.6), quantizer)
+    for quantizer in QUANTIZER_STEPS:
+        with case(step_id(quantizer)):
+            check_zeros(pruned, run(Step(pruner, sparsity=0.6), quantizer), quantizer)
+
+
+def check_zeros(pruned: dict[str, Tensor], both: CompressedModel, quantizer: Step) -> None:
     for entry in both.stored:
         if entry.name in NAMES:
             assert entry.kept is not None
@@ -53,11 +57,16 @@ def test_zeros_survive_quantization(pruner, quantizer):
         assert all(bool((after[name][pruned[name] != 0] != 0).all()) for name in NAMES)
 
 
-@every_quantizer
-@every_pruner
-def test_what_is_left_keeps_its_codes_when_pruned_after(pruner, quantizer):
-    quantized = run(quantizer)
-    both = run(quantizer, Step(pruner, sparsity=0.5))
+@pytest.mark.parametrize("quantizer", QUANTIZERS, ids=lambda quantizer: quantizer.name)
+def test_what_is_left_keeps_its_codes_when_pruned_after(quantizer):
+    for step in few_steps_of(quantizer):
+        quantized = run(step)
+        for pruner in PRUNERS:
+            with case(step_id(step), pruner.name):
+                check_codes(quantized, run(step, Step(pruner.name, sparsity=0.5)))
+
+
+def check_codes(quantized: CompressedModel, both: CompressedModel) -> None:
     for first, second in zip(quantized.stored, both.stored, strict=True):
         if first.name not in NAMES:
             continue
@@ -166,9 +175,10 @@ def test_overlapping_patterns_treat_a_layer_once():
     assert not torch.equal(weights(once)["2.weight"], weights(twice)["2.weight"])
 
 
-@every_quantizer
-def test_everything_pruned_is_quantized_to_nothing(quantizer):
-    compressed = run(Step("magnitude", sparsity=1.0), quantizer)
-    assert all(not weight.any() for weight in weights(compressed).values())
-    assert bool(torch.isfinite(compressed.model[2](torch.ones(1, 10))).all())  # type: ignore[index]
-    compressed.size()
+def test_everything_pruned_is_quantized_to_nothing():
+    for quantizer in QUANTIZER_STEPS:
+        with case(step_id(quantizer)):
+            compressed = run(Step("magnitude", sparsity=1.0), quantizer)
+            assert all(not weight.any() for weight in weights(compressed).values())
+            assert bool(torch.isfinite(compressed.model[2](torch.ones(1, 10))).all())  # type: ignore[index]
+            compressed.size()

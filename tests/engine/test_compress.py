@@ -14,11 +14,12 @@ from compress_explorer.engine.compress import CompressedModel, compress
 from compress_explorer.engine.layers import inspect_model
 from compress_explorer.spec.errors import CompressExplorerError, ModelError, ParameterError, UnknownNameError
 from compress_explorer.spec.recipe import Recipe, Step
+from tests.case import case
 from tests.engine.modules import CASES, numbers, output_of
-from tests.engine.recipes import STEPS, step_id
+from tests.engine.recipes import FEW_STEPS, FREE, STEPS, step_id, steps_of
 from tests.engine.test_layers import Tied, two_layers
 
-every_step = pytest.mark.parametrize("step", STEPS, ids=step_id)
+every_method = pytest.mark.parametrize("method", FREE, ids=lambda method: method.name)
 
 
 def stored_state(compressed: CompressedModel) -> dict[str, Tensor]:
@@ -32,25 +33,29 @@ def same(first: Tensor, second: Tensor) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
-@every_step
 @pytest.mark.parametrize("name", CASES)
-def test_the_compressed_model_computes_with_what_is_stored(name, step):
-    case = CASES[name]
-    module = case.module()
-    compressed = compress(module, step)
-    state = stored_state(compressed)
-    assert state.keys() == compressed.model.state_dict().keys() == module.state_dict().keys()
-    assert all(same(tensor, state[key]) for key, tensor in compressed.model.state_dict().items())
-    # The oracle: a fresh module of the same type into which torch loads the stored tensors.
-    loaded = case.module()
-    loaded.load_state_dict(state)
-    assert torch.equal(output_of(compressed.model, case.inputs), output_of(loaded, case.inputs))
+def test_the_compressed_model_computes_with_what_is_stored(name):
+    module, inputs = CASES[name].module(), CASES[name].inputs
+    # The oracle: a module of the same type into which torch loads the stored tensors.
+    loaded = CASES[name].module()
+    for step in FEW_STEPS:
+        with case(step_id(step)):
+            compressed = compress(module, step)
+            state = stored_state(compressed)
+            assert state.keys() == compressed.model.state_dict().keys() == module.state_dict().keys()
+            assert all(same(tensor, state[key]) for key, tensor in compressed.model.state_dict().items())
+            loaded.load_state_dict(state)
+            assert torch.equal(output_of(compressed.model, inputs), output_of(loaded, inputs))
 
 
-@every_step
 @pytest.mark.parametrize("name", ["transposed2d-grouped", "gru"])
-def test_stored_values_are_those_of_the_stored_code_and_mask(name, step):
-    module = CASES[name].module()
+def test_stored_values_are_those_of_the_stored_code_and_mask(name):
+    for step in STEPS:
+        with case(step_id(step)):
+            check_values(CASES[name].module(), step)
+
+
+def check_values(module: nn.Module, step: Step) -> None:
     sites = {site.name: site for site in inspect_model(module).sites}
     for entry in compress(module, step).stored:
         original = module.state_dict()[entry.name]
@@ -132,15 +137,16 @@ def test_scales_go_by_output_channel(name, method):
 # Dtypes.
 
 
-@every_step
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
-def test_the_dtype_stays(dtype, step):
+def test_the_dtype_stays(dtype):
     module = two_layers().to(dtype)
-    compressed = compress(module, step)
-    assert {tensor.dtype for tensor in compressed.model.state_dict().values()} == {dtype}
-    assert {entry.values.dtype for entry in compressed.stored} == {dtype}
-    outputs = compressed.model(numbers(2, 4).to(dtype))
-    assert bool(torch.isfinite(outputs).all())
+    for step in FEW_STEPS:
+        with case(step_id(step)):
+            compressed = compress(module, step)
+            assert {tensor.dtype for tensor in compressed.model.state_dict().values()} == {dtype}
+            assert {entry.values.dtype for entry in compressed.stored} == {dtype}
+            outputs = compressed.model(numbers(2, 4).to(dtype))
+            assert bool(torch.isfinite(outputs).all())
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
@@ -168,14 +174,16 @@ def test_quantized_weights_are_rounded_to_the_models_dtype_before_the_error_is_c
 # Shared tensors.
 
 
-@every_step
-def test_tied_weights_are_stored_once_and_stay_tied(step):
-    compressed = compress(Tied(), step)
-    assert [entry.name for entry in compressed.stored] == ["encoder.weight"]
-    model = compressed.model
-    assert model.get_parameter("encoder.weight") is model.get_parameter("decoder.weight")
-    assert compressed.aliases == (("decoder.weight", "encoder.weight"),)
-    assert [entry.name for entry in compressed.size().tensors] == ["encoder.weight"]
+@every_method
+def test_tied_weights_are_stored_once_and_stay_tied(method):
+    for step in steps_of(method):
+        with case(step_id(step)):
+            compressed = compress(Tied(), step)
+            assert [entry.name for entry in compressed.stored] == ["encoder.weight"]
+            model = compressed.model
+            assert model.get_parameter("encoder.weight") is model.get_parameter("decoder.weight")
+            assert compressed.aliases == (("decoder.weight", "encoder.weight"),)
+            assert [entry.name for entry in compressed.size().tensors] == ["encoder.weight"]
 
 
 def test_a_module_used_twice_stays_one_module():
@@ -234,23 +242,30 @@ def test_the_empty_recipe_leaves_everything_as_it_is():
     assert compressed.baseline is model
 
 
-@every_step
-def test_no_gradient_setting_changes(step):
+@every_method
+def test_no_gradient_setting_changes(method):
     model = two_layers()
     model[0].requires_grad_(False)
-    compressed = compress(model, step)
-    flags = [parameter.requires_grad for parameter in compressed.model.parameters()]
-    assert flags == [False, False, True, True]
-    compressed.model(numbers(2, 4)).sum().backward()  # it can be fine-tuned
-    assert compressed.model.get_parameter("1.weight").grad is not None
+    for step in steps_of(method):
+        with case(step_id(step)):
+            compressed = compress(model, step)
+            flags = [parameter.requires_grad for parameter in compressed.model.parameters()]
+            assert flags == [False, False, True, True]
+            compressed.model(numbers(2, 4)).sum().backward()  # it can be fine-tuned
+            assert compressed.model.get_parameter("1.weight").grad is not None
 
 
 # What is stored is independent of both modules.
 
 
-@every_step
-def test_training_on_changes_nothing_that_is_stored(step):
-    model = two_layers()
+@every_method
+def test_training_on_changes_nothing_that_is_stored(method):
+    for step in steps_of(method):
+        with case(step_id(step)):
+            check_independence(two_layers(), step)
+
+
+def check_independence(model: nn.Module, step: Step) -> None:
     compressed = compress(model, step)
     before = {entry.name: entry.values.clone() for entry in compressed.stored}
     own = {name: tensor.clone() for name, tensor in compressed.model.state_dict().items()}

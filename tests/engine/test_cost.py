@@ -1,8 +1,11 @@
-"""Multiply-accumulates against torch's own counter and by hand; latency of what must be slower and faster."""
+"""Multiply-accumulates against torch's own counter and by hand; how often and how models run for a latency."""
+
+import math
+from typing import ClassVar
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import compress_explorer as ce
@@ -69,16 +72,37 @@ def test_zeros_and_codes_save_no_work_and_smaller_layers_do():
     assert factored.parameters == dense.parameters - 784 * 300 + 30 * 1084
 
 
-def test_latency_is_measured():
-    small, large = nn.Linear(64, 64), nn.Sequential(*(nn.Linear(64, 64) for _ in range(60)))
-    before = model_state(large)
-    found = latency(small, large, numbers(32, 64), repeats=9)
-    assert 0 < found.milliseconds < found.baseline
-    assert found.speedup == found.baseline / found.milliseconds > 3
+class Told(nn.Linear):
+    """Tells each of its runs, its copies' too."""
+
+    runs: ClassVar[list[tuple[str, int, bool, bool]]] = []
+
+    def __init__(self, name: str) -> None:
+        super().__init__(7, 3)
+        self.name = name
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.runs.append((self.name, len(inputs), self.training, torch.is_grad_enabled()))
+        return super().forward(inputs)
+
+
+def test_latency_runs_both_models_in_turn():
+    model, baseline = Told("model"), Told("baseline")
+    before = model_state(model), model_state(baseline)
+    Told.runs.clear()
+    found = latency(model, baseline, numbers(32, 7), repeats=9)
+    # Three runs that are not timed and nine that are, in evaluation mode and without gradients.
+    assert Told.runs == (3 + 9) * [("model", 32, False, False), ("baseline", 32, False, False)]
     assert (found.batch, found.repeats) == (32, 9)
-    assert model_state(large) == before
+    assert all(math.isfinite(number) and number > 0 for number in (found.milliseconds, found.baseline))
+    assert found.speedup == found.baseline / found.milliseconds
+    assert (model_state(model), model_state(baseline)) == before
+
+
+def test_latency_of_a_compressed_model_takes_samples_of_the_task():
     model, task = ce.load("digits-mlp")
-    assert ce.compress(model, ce.Step("integer")).latency(task, batch=16, repeats=1).batch == 16
+    found = ce.compress(model, ce.Step("integer")).latency(task, batch=16, repeats=1)
+    assert (found.batch, found.repeats) == (16, 1)
 
 
 def test_errors_name_the_remedy():

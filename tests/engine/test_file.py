@@ -27,6 +27,7 @@ from compress_explorer.methods.catalogue import method
 from compress_explorer.methods.code import Code
 from compress_explorer.spec.errors import ModelError
 from compress_explorer.spec.recipe import Recipe, Step
+from tests.case import case
 from tests.engine.recipes import QUANTIZER_STEPS, step_id
 from tests.engine.stored_examples import GRIDS, example, plain, same_bits, stored
 
@@ -59,20 +60,21 @@ def check_round_trip(tensors: list[StoredTensor], path: Path, aliases: dict[str,
         assert loaded.state[alias] is loaded.state[name]
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("grid", GRIDS)
-def test_every_bit_comes_back(grid: str, dtype: torch.dtype, tmp_path: Path):
-    for bits in (2, 5, 8):
+@pytest.mark.parametrize("grid", [*GRIDS, "vectors"])
+def test_every_bit_comes_back(grid: str, tmp_path: Path):
+    widths = [(torch.float32, bits) for bits in (2, 5, 8)]
+    for dtype, bits in [*widths, (torch.float16, 5), (torch.bfloat16, 2), (torch.float64, 8)]:
         tensors = [
             example(grid, bits, density, layout=layout, dtype=dtype, group_size=7, seed=bits, name=f"{key} {density}")
             for key, layout in LAYOUTS.items()
             for density in (None, 0.0, 0.03, 0.6)
         ]
-        check_round_trip(tensors, tmp_path / "model.safetensors")
+        with case(dtype, bits):
+            check_round_trip(tensors, tmp_path / "model.safetensors")
 
 
 @given(
-    grid=st.sampled_from(GRIDS),
+    grid=st.sampled_from([*GRIDS, "vectors"]),
     bits=st.integers(2, 8),
     density=st.one_of(st.none(), st.floats(0, 1)),
     rows=st.integers(1, 9),
@@ -163,7 +165,7 @@ def test_the_file_holds_what_its_description_says(tmp_path: Path):
         described = json.loads(file.metadata()[METADATA_KEY])
         data = bytes(file.get_tensor("weight").tolist())
     shape, style, width, entries = described["tensors"]["weight"]
-    assert described["version"] == 2
+    assert described["version"] == 3
     assert Recipe.from_dict(described["recipe"]) == RECIPE
     assert described["styles"][style] == {
         "dtype": "float32", "grid": "integer", "bits": 5, "offset": -15, "scales": "channel"

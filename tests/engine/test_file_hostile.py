@@ -35,6 +35,8 @@ GOOD = to_bytes(
         example("mx", 6, None, layout=Layout((4, 6)), group_size=3, name="mx"),
         example("nvfp4", 4, 0.1, layout=Layout((10, 40)), group_size=16, name="nv"),
         example("double", 4, None, layout=Layout((4, 200)), group_size=3, name="double"),
+        example("vectors", 3, 0.3, layout=Layout((6, 20)), seed=3, name="vectors"),
+        example("vectors", 3, None, layout=Layout((6, 20)), seed=3, name="every"),
         plain("bias", torch.ones(10)),
     ],
     Recipe([Step("magnitude", sparsity=0.5)]),
@@ -99,6 +101,8 @@ def test_the_unchanged_file_loads():
         "mx",
         "nv",
         "double",
+        "vectors",
+        "every",
     }
     header = json.loads(GOOD[8:HEADER_END])
     entries = json.loads(header["__metadata__"][METADATA_KEY])["tensors"]
@@ -113,7 +117,7 @@ BYTES = torch.zeros(3, dtype=torch.uint8)
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put("version", value=3), "version 3; this package reads versions 1 to 2. Update"),
+        (put("version", value=4), "version 4; this package reads versions 1 to 3. Update"),
         (put("version", value=0), "version 0"),
         (put("version", value=True), "version True"),
         (put("version", value=2.0), "version 2.0"),
@@ -202,6 +206,25 @@ BYTES = torch.zeros(3, dtype=torch.uint8)
         (style("nv", "scale_format", "e8m0"), "bytes too many"),
         (style("double", "scale_format", "e8m0"), "double has the scale 255, which stands for no number"),
         (style("double", "group", 1), "needs more bytes"),
+        (style("vectors", "dimension", 0), "dimension '0'"),
+        (style("vectors", "dimension", 257), "dimension '257'"),
+        (style("vectors", "dimension", None), "dimension 'None'"),
+        (style("vectors", "dimension", 4.0), "dimension '4.0'"),
+        (style("vectors", "dimension", 21), "vectors of 21 in rows of 20 weights"),
+        (style("vectors", "dimension", 20), "needs more bytes"),
+        (style("vectors", "dimension", 1), "bytes too many|needs more bytes"),
+        (style("vectors", "levels", 8), "needs more bytes"),
+        (style("vectors", "levels", 6), "bytes too many"),
+        (style("vectors", "bits", 9), "bits '9'"),
+        (style("vectors", "codebooks", "channel"), "with a codebook for each channel"),
+        (style("vectors", "codebooks", None), "lacks a codebook"),
+        (style("vectors", "scales", "tensor"), "vectors with scales"),
+        (style("vectors", "group", 4), "with groups"),
+        (style("vectors", "grid", "codebook"), "bytes too many|needs more bytes"),
+        (style("int", "grid", "vectors"), "lacks a codebook"),
+        (put("tensors", "every", 0, value=[2**14, 2**14]), "every needs more bytes"),
+        (put("tensors", "every", 0, value=[6, 24]), "every needs more bytes"),
+        (array("every", torch.full((12 + 7 * 4 * 4,), 255, dtype=torch.uint8)), "code 7, but only 7 levels"),
         (last_bytes("mx", 8, 255), "mx has the scale 255, which stands for no number"),
         (last_bytes("nv", 5, 127), "nv has the scale 127, which stands for no number"),
         (last_bytes("nv", 5, 128), "nv has the scale 128, which stands for no number"),
@@ -238,12 +261,13 @@ def test_a_code_beyond_the_codebook():
         from_bytes(rebuilt(change))
 
 
-def test_a_file_of_version_1_loads():
-    """It is one of version 2 without number formats and scale formats."""
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_of_an_older_version_loads(version: int):
+    """It is one of today's without number formats and scale formats, or without vectors."""
     old = safetensors.torch.load(GOOD)
 
     def change(content: dict[str, Any], _: dict[str, Tensor]) -> None:
-        content["version"] = 1
+        content["version"] = version
 
     state = from_bytes(rebuilt(change)).state
     assert torch.equal(state["bias"], old["bias"])

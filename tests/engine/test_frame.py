@@ -14,8 +14,9 @@ from compress_explorer.engine.weights import Weights
 from compress_explorer.spec.errors import UnknownNameError
 from compress_explorer.spec.recipe import Recipe, Step
 from compress_explorer.spec.sweep import Frame
+from tests.case import case
 from tests.engine.modules import numbers
-from tests.engine.recipes import STEPS, step_id
+from tests.engine.recipes import FREE, step_id, steps_of
 
 
 def network() -> nn.Sequential:
@@ -57,8 +58,14 @@ def test_the_axis_holds_all_weights_and_levels():
     assert axis_for({"z": Weights(torch.zeros(1, 1))}, ["z"]).limit == 1.0
 
 
-@pytest.mark.parametrize("step", STEPS, ids=step_id)
-def test_every_figure_of_a_frame_is_that_of_the_compressed_model(step):
+@pytest.mark.parametrize("method", FREE, ids=lambda method: method.name)
+def test_every_figure_of_a_frame_is_that_of_the_compressed_model(method):
+    for step in steps_of(method):
+        with case(step_id(step)):
+            check_figures(step)
+
+
+def check_figures(step: Step) -> None:
     shown = frame(step)
     compressed = compress(MODEL, step)
     names = ("0.weight", "1.weight")

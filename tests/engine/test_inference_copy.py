@@ -57,6 +57,12 @@ def test_tied_kernels_stay_tied():
     assert copied[0].weight is copied[1].weight
 
 
+def test_a_network_without_such_kernels_in_evaluation_mode_needs_no_copy():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5)).eval()
+    assert inference_copy(model) is model
+    assert inference_copy(model.train()) is not model
+
+
 class Locked(nn.Module):
     """Has an attribute that deepcopy refuses."""
 

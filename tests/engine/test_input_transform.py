@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from compress_explorer.engine.bench import WHOLE_MODEL, Bench
 from compress_explorer.engine.compress import CompressedModel, compress
 from compress_explorer.engine.context import Context
+from compress_explorer.engine.edits import Transformed, edit_from_json, edit_to_json
 from compress_explorer.engine.evaluate import evaluate
 from compress_explorer.engine.evidence import evidence
 from compress_explorer.engine.file import load_into
 from compress_explorer.engine.input_transform import InputTransform, attach, transform_of
 from compress_explorer.engine.input_values import MOST_VALUES, input_values
-from compress_explorer.engine.structure import Transformed, apply_edits, edit_from_json, edit_to_json
+from compress_explorer.engine.structure import apply_edits
 from compress_explorer.engine.task import Split, Task
 from compress_explorer.engine.workpiece import open_model
 from compress_explorer.methods.catalogue import method

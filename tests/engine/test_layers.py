@@ -48,6 +48,13 @@ def test_sites_say_their_layer_type():
     assert [site.layer for site in inventory.sites] == ["Conv2d", "GRU", "GRU"]
 
 
+def test_a_window_is_the_places_of_a_convolutions_kernel():
+    model = nn.Sequential(
+        nn.Conv2d(4, 6, (2, 3), groups=2), nn.ConvTranspose1d(6, 4, 5), nn.Linear(4, 4), nn.Bilinear(3, 4, 5)
+    )
+    assert [site.window for site in inspect_model(model).sites] == [6, 5, 1, 1]
+
+
 # What is listed with a reason.
 
 NORMS = {

@@ -15,15 +15,17 @@ from compress_explorer.engine.bench import WHOLE_MODEL
 from compress_explorer.engine.compress import compress
 from compress_explorer.engine.evaluate import evaluate
 from compress_explorer.engine.film import curve_order
-from compress_explorer.engine.live import LiveEngine, Update
+from compress_explorer.engine.live import LiveEngine
 from compress_explorer.engine.setting import Setting, numeric_parameters
 from compress_explorer.engine.task import Split, Task, accuracy
+from compress_explorer.engine.update import Update
 from compress_explorer.spec.errors import DataError, ModelError
 from compress_explorer.spec.evaluation import Evaluation
 from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.recipe import Recipe, Step
 from compress_explorer.spec.sweep import Frame
-from tests.engine.recipes import STEPS, step_id
+from tests.case import case
+from tests.engine.recipes import FREE, few_steps_of, step_id
 from tests.engine.tasks import network, samples, task
 
 TASK = task()
@@ -121,15 +123,19 @@ def shown(frame: Frame | None) -> Frame:
 # The numbers are those of the plain calls.
 
 
-@pytest.mark.parametrize("step", STEPS, ids=step_id)
-def test_the_answer_is_that_of_evaluate_and_compress(step):
+@pytest.mark.parametrize("method", FREE, ids=lambda method: method.name)
+def test_the_answer_is_that_of_evaluate_and_compress(method):
     news = Recorder()
-    asked = setting(step)
     with opened(news) as engine:
-        number = engine.request(asked)
-        engine.wait(PATIENCE)
-        answer = news.until(lambda update: update.state == "exact")
-    assert answer.request == number
+        for step in few_steps_of(method):
+            with case(step_id(step)):
+                check_answer(engine, news, setting(step))
+
+
+def check_answer(engine: LiveEngine, news: Recorder, asked: Setting) -> None:
+    number = engine.request(asked)
+    engine.wait(PATIENCE)
+    answer = news.until(lambda update: update.state == "exact" and update.request == number)
     assert answer.sweep is not None
     assert answer.sweep.values[answer.own] == asked.value
     evaluation, file = expected(asked.recipe)

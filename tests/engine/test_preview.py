@@ -10,6 +10,7 @@ import functools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.recipe import Recipe, Step
 from compress_explorer.spec.sweep import Frame
+from tests.case import case
 
 WEIGHTS = 12_000 + 800
 GENERATOR = torch.Generator().manual_seed(0)
@@ -84,9 +86,8 @@ def settings() -> Iterator[tuple[Method, dict[str, Value]]]:
 
 
 SETTINGS = [Step(entry.name, ("*",), None, **values) for entry, values in settings()]
-every_setting = pytest.mark.parametrize(
-    "step", SETTINGS, ids=[f"{step.method}-{'-'.join(str(value) for _, value in step.values)}" for step in SETTINGS]
-)
+every_method = pytest.mark.parametrize("method", sorted({step.method for step in SETTINGS}))
+BY_SPARSITY = sorted({step.method for step in SETTINGS if "sparsity" in dict(step.values)})
 
 
 @functools.cache
@@ -102,11 +103,12 @@ def frames(name: str, step: Step, layer: str = WHOLE_MODEL) -> tuple[Frame, Fram
     return preview, bench.frame(recipe, 0, view)
 
 
-def pairs(names: dict[str, Tensor], step: Step) -> Iterator[tuple[str, Frame, Frame]]:
-    for name in names:
-        found = frames(name, step)
+def pairs(names: dict[str, Tensor], method: str) -> Iterator[tuple[tuple[str, Step], Frame, Frame]]:
+    """The distribution and the step of each case, the preview, and the exact frame."""
+    for step, name in product(SETTINGS, names):
+        found = frames(name, step) if step.method == method else None
         if found is not None:
-            yield name, *found
+            yield (name, step), *found
 
 
 def furthest(first: tuple[int, ...], second: tuple[int, ...]) -> int:
@@ -119,76 +121,74 @@ def test_every_such_method_is_looked_at():
     assert seen == {entry.name for entry in METHODS if entry.preview is not None}
 
 
-@every_setting
-def test_counts_sum_to_all_weights(step):
-    for name, preview, exact in pairs(SPREAD | GATHERED, step):
+@every_method
+def test_counts_sum_to_all_weights(method):
+    for key, preview, exact in pairs(SPREAD | GATHERED, method):
         for frame in (preview, exact):
-            assert sum(frame.histogram.after) + frame.histogram.zeros_after == WEIGHTS, name
-            assert sum(frame.histogram.before) == WEIGHTS, name
-            assert min(frame.histogram.after) >= 0, name
-            assert sum(number for _, number in frame.breakdown) == frame.file, name
+            assert sum(frame.histogram.after) + frame.histogram.zeros_after == WEIGHTS, key
+            assert sum(frame.histogram.before) == WEIGHTS, key
+            assert min(frame.histogram.after) >= 0, key
+            assert sum(number for _, number in frame.breakdown) == frame.file, key
         assert [part for part, _ in preview.breakdown] == [part for part, _ in exact.breakdown]
         assert preview.histogram.edges == exact.histogram.edges
         assert preview.histogram.before == exact.histogram.before
-        assert preview.histogram.zeros_before == exact.histogram.zeros_before, name
+        assert preview.histogram.zeros_before == exact.histogram.zeros_before, key
         assert (preview.exact, exact.exact) == (False, True)
 
 
-@every_setting
-def test_zeros_of_pruning_to_a_sparsity_are_exact(step):
-    if "sparsity" not in dict(step.values):
-        return
-    for name, preview, exact in pairs(SPREAD | GATHERED, step):
-        if step.method == "magnitude":
-            assert preview.histogram.zeros_after == exact.histogram.zeros_after, name
-            assert preview.layer_zeros == exact.layer_zeros, name
-            assert preview.zeros == exact.zeros, name
+@pytest.mark.parametrize("method", BY_SPARSITY)
+def test_zeros_of_pruning_to_a_sparsity_are_exact(method):
+    for key, preview, exact in pairs(SPREAD | GATHERED, method):
+        if method == "magnitude":
+            assert preview.histogram.zeros_after == exact.histogram.zeros_after, key
+            assert preview.layer_zeros == exact.layer_zeros, key
+            assert preview.zeros == exact.zeros, key
         else:
-            assert abs(preview.histogram.zeros_after - exact.histogram.zeros_after) <= 2, name
+            assert abs(preview.histogram.zeros_after - exact.histogram.zeros_after) <= 2, key
 
 
-@every_setting
-def test_where_weights_are_spread_counts_and_errors_are_close(step):
-    decibel, relative = (0.03, 0.05) if step.method in BY_SCORE else (0.01, 0.02)
-    for name, preview, exact in pairs(SPREAD, step):
-        assert furthest(preview.histogram.after, exact.histogram.after) <= 0.005 * WEIGHTS, name
-        assert abs(preview.histogram.zeros_after - exact.histogram.zeros_after) <= 0.005 * WEIGHTS, name
-        assert preview.sqnr == exact.sqnr or abs(preview.sqnr - exact.sqnr) < decibel, name
+@every_method
+def test_where_weights_are_spread_counts_and_errors_are_close(method):
+    decibel, relative = (0.03, 0.05) if method in BY_SCORE else (0.01, 0.02)
+    for key, preview, exact in pairs(SPREAD, method):
+        assert furthest(preview.histogram.after, exact.histogram.after) <= 0.005 * WEIGHTS, key
+        assert abs(preview.histogram.zeros_after - exact.histogram.zeros_after) <= 0.005 * WEIGHTS, key
+        assert preview.sqnr == exact.sqnr or abs(preview.sqnr - exact.sqnr) < decibel, key
         for first, second in zip(preview.errors, exact.errors, strict=True):
             assert (first.name, first.weights) == (second.name, second.weights)
-            assert first.signal == pytest.approx(second.signal, rel=1e-9), name
-            assert first.noise == pytest.approx(second.noise, rel=relative, abs=1e-9 * second.signal), name
-            assert first.largest >= second.largest * (1 - 2**-6), name
+            assert first.signal == pytest.approx(second.signal, rel=1e-9), key
+            assert first.noise == pytest.approx(second.noise, rel=relative, abs=1e-9 * second.signal), key
+            assert first.largest >= second.largest * (1 - 2**-6), key
 
 
-@every_setting
-def test_where_weights_are_gathered_the_error_is_that_of_a_bin(step):
+@every_method
+def test_where_weights_are_gathered_the_error_is_that_of_a_bin(method):
     """No weight is misplaced by more than a bin's width, 2^-7 of its size."""
-    for name, preview, exact in pairs(GATHERED, step):
+    for key, preview, exact in pairs(GATHERED, method):
         signal = sum(error.signal for error in exact.errors)
         for first, second in zip(preview.errors, exact.errors, strict=True):
             slack = 2**-7 * math.sqrt(signal)
-            assert abs(math.sqrt(first.noise) - math.sqrt(second.noise)) <= slack, name
+            assert abs(math.sqrt(first.noise) - math.sqrt(second.noise)) <= slack, key
 
 
-@every_setting
-def test_sizes_are_close(step):
-    for name, preview, exact in pairs(SPREAD, step):
+@every_method
+def test_sizes_are_close(method):
+    for key, preview, exact in pairs(SPREAD, method):
         # Where next to nothing is left the true positions of a few weights decide.
-        assert abs(preview.file - exact.file) <= max(0.01 * exact.file, 120), name
+        assert abs(preview.file - exact.file) <= max(0.01 * exact.file, 120), key
         assert [entry for entry, _ in preview.layer_bytes] == [entry for entry, _ in exact.layer_bytes]
 
 
-@every_setting
-def test_levels_and_thresholds_are_those_of_the_exact_frame(step):
-    for name, preview, exact in pairs(SPREAD | GATHERED, step):
-        if name != "tiny":  # the smallest of its powers of two are no float32
-            assert preview.histogram.levels == pytest.approx(exact.histogram.levels, rel=1e-6), name
+@every_method
+def test_levels_and_thresholds_are_those_of_the_exact_frame(method):
+    for key, preview, exact in pairs(SPREAD | GATHERED, method):
+        if key[0] != "tiny":  # the smallest of its powers of two are no float32
+            assert preview.histogram.levels == pytest.approx(exact.histogram.levels, rel=1e-6), key
         first, second = preview.histogram.threshold, exact.histogram.threshold
-        if name in SPREAD and step.method == "magnitude-global":
-            assert (first is None) == (second is None), name
+        if key[0] in SPREAD and method == "magnitude-global":
+            assert (first is None) == (second is None), key
         if first is not None and second is not None:
-            assert first == pytest.approx(second, rel=2**-7 + 1e-9), name
+            assert first == pytest.approx(second, rel=2**-7 + 1e-9), key
 
 
 @pytest.mark.parametrize("layer", ["0.weight", "1.weight"])
@@ -239,20 +239,20 @@ def all_maps(bench: Bench) -> dict[Step, dict[str, ScalarMap]]:
 
 
 @pytest.mark.parametrize("layer", [WHOLE_MODEL, "0.weight", "1.weight"])
-@pytest.mark.parametrize("name", BENCHES)
-def test_many_positions_at_once_are_each_by_itself(name, layer):
+def test_many_positions_at_once_are_each_by_itself(layer):
     """Even of different methods, in any order."""
-    bench = BENCHES[name]
-    maps = all_maps(bench)
-    view, size = bench.view(layer, largest_level(maps.values())), bench.size(Recipe())
-    values = list(range(len(maps)))
-    together = preview_frames(bench, values, list(maps.values()), view, size)
-    for value, entry, frame in zip(values, maps.values(), together, strict=True):
-        (alone,) = preview_frames(bench, [value], [entry], view, size)
-        assert replace(frame, errors=()) == replace(alone, errors=())
-        for first, second in zip(frame.errors, alone.errors, strict=True):
-            assert replace(first, noise=0.0) == replace(second, noise=0.0)
-            assert first.noise == pytest.approx(second.noise, rel=1e-12)
+    for name, bench in BENCHES.items():
+        maps = all_maps(bench)
+        view, size = bench.view(layer, largest_level(maps.values())), bench.size(Recipe())
+        steps = list(maps)
+        together = preview_frames(bench, range(len(steps)), list(maps.values()), view, size)
+        for value, (step, frame) in enumerate(zip(steps, together, strict=True)):
+            with case(name, step):
+                (alone,) = preview_frames(bench, [value], [maps[step]], view, size)
+                assert replace(frame, errors=()) == replace(alone, errors=())
+                for first, second in zip(frame.errors, alone.errors, strict=True):
+                    assert replace(first, noise=0.0) == replace(second, noise=0.0)
+                    assert first.noise == pytest.approx(second.noise, rel=1e-12)
 
 
 def test_the_index_is_asked_no_more_often_for_more_positions(monkeypatch):
@@ -270,7 +270,7 @@ def test_the_index_is_asked_no_more_often_for_more_positions(monkeypatch):
 
     def questions(positions: list[dict[str, ScalarMap]]) -> int:
         asked.clear()
-        preview_frames(bench, list(range(len(positions))), positions, view, size)
+        preview_frames(bench, range(len(positions)), positions, view, size)
         return len(asked)
 
     assert questions(maps[:2]) == questions(maps) == questions(10 * maps) > 0

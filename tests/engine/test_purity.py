@@ -18,7 +18,8 @@ from compress_explorer.engine.sweep import sweep
 from compress_explorer.engine.task import Task, accuracy
 from compress_explorer.spec.errors import CompressExplorerError
 from compress_explorer.spec.recipe import Recipe, Step
-from tests.engine.recipes import BESIDE_STEPS, STEPS, STRUCTURE_STEPS, step_id
+from tests.case import case
+from tests.engine.recipes import BESIDE_METHODS, FREE, STRUCTURE_METHODS, step_id, steps_of
 from tests.engine.tasks import network, samples, task
 from tests.engine.test_live import Recorder, setting
 
@@ -93,16 +94,18 @@ def untouched(work: Callable[[nn.Module], object]) -> None:
     assert global_state() == around
 
 
-@pytest.mark.parametrize("step", STEPS + STRUCTURE_STEPS + BESIDE_STEPS, ids=step_id)
-def test_compressing_measuring_and_sizing(step):
+@pytest.mark.parametrize("method", FREE + STRUCTURE_METHODS + BESIDE_METHODS, ids=lambda method: method.name)
+def test_compressing_measuring_and_sizing(method):
     own = Task(name="points", test=TASK.test, train=TASK.validation)
+    for step in steps_of(method):
 
-    def work(model: nn.Module) -> None:
-        compressed = compress(model, step, own)
-        compressed.size()
-        evaluate(compressed, TASK)
+        def work(model: nn.Module, step: Step = step) -> None:
+            compressed = compress(model, step, own)
+            compressed.size()
+            evaluate(compressed, TASK)
 
-    untouched(work)
+        with case(step_id(step)):
+            untouched(work)
 
 
 def live(model: nn.Module, own: Task) -> None:

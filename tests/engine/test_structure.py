@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from compress_explorer.engine.bench import WHOLE_MODEL, Bench
 from compress_explorer.engine.compress import CompressedModel, compress
 from compress_explorer.engine.context import Context
+from compress_explorer.engine.edits import Factored, Resized, Tucker, edit_from_json, edit_to_json
 from compress_explorer.engine.file import load_into
 from compress_explorer.engine.file_header import MOST_EDITS
 from compress_explorer.engine.form import METADATA_KEY
-from compress_explorer.engine.structure import Factored, Resized, Tucker, apply_edits, edit_from_json, edit_to_json
+from compress_explorer.engine.structure import apply_edits
 from compress_explorer.engine.task import Split, Task
 from compress_explorer.spec.errors import FileFormatError, ModelError
 from compress_explorer.spec.recipe import Recipe, Step

@@ -27,7 +27,7 @@ WEIGHTS: dict[str, Tensor] = {
     "one-row": normal(1, 17),
     "one-column": normal(17, 1),
     "odd": normal(5, 37),
-    "wide": normal(3, 300),
+    "wide": normal(3, 150),
     "one-zero-channel": _with_zero_channel(),
     "negative-only": -normal(6, 20).abs() - 0.01,
     "positive-only": normal(6, 20).abs() + 0.01,

@@ -12,6 +12,7 @@ from torchao.prototype.parq.quant.lsbq import LSBQuantizer
 
 from compress_explorer.methods.binary import apply
 from compress_explorer.methods.code import Code
+from tests.case import case
 from tests.methods.cases import WEIGHTS, all_kept, half_kept, matrices, normal, present, sqnr_db
 
 granularities = pytest.mark.parametrize("granularity", ["tensor", "channel"])
@@ -32,23 +33,23 @@ def by_numpy(row: np.ndarray, kept: np.ndarray, bits: int) -> np.ndarray:
 
 @granularities
 @pytest.mark.parametrize("bits", [1, 2, 3, 4])
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_agrees_with_torchao(name, bits, granularity):
-    weight = WEIGHTS[name]
-    code = quantize(weight, bits=bits, granularity=granularity)
-    decoded, levels = LSBQuantizer().quantize(weight, bits, dim=1 if granularity == "channel" else None)
-    # Where a residual is zero but for rounding its sign is a matter of the order of additions.
-    scale = float(weight.abs().max())
-    torch.testing.assert_close(
-        present(code.codebook).sort(dim=1).values,
-        levels.reshape(present(code.codebook).shape),
-        rtol=1e-5,
-        atol=1e-6 * scale,
-    )
-    settled = (code.decode() - decoded).abs() <= 1e-5 * scale
-    ambiguous = (weight - code.decode()).abs() - (weight - decoded).abs()
-    assert (ambiguous[~settled].abs() <= 1e-5 * scale).all()
-    assert bits > 1 or settled.all()
+def test_agrees_with_torchao(bits, granularity):
+    for name, weight in WEIGHTS.items():
+        with case(name):
+            code = quantize(weight, bits=bits, granularity=granularity)
+            decoded, levels = LSBQuantizer().quantize(weight, bits, dim=1 if granularity == "channel" else None)
+            # Where a residual is zero but for rounding its sign is a matter of the order of additions.
+            scale = float(weight.abs().max())
+            torch.testing.assert_close(
+                present(code.codebook).sort(dim=1).values,
+                levels.reshape(present(code.codebook).shape),
+                rtol=1e-5,
+                atol=1e-6 * scale,
+            )
+            settled = (code.decode() - decoded).abs() <= 1e-5 * scale
+            ambiguous = (weight - code.decode()).abs() - (weight - decoded).abs()
+            assert (ambiguous[~settled].abs() <= 1e-5 * scale).all()
+            assert bits > 1 or settled.all()
 
 
 @granularities

@@ -1,5 +1,6 @@
 """Pruning by inputs and by gradients: against plain loops, least squares, autograd and torch.func."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -10,7 +11,8 @@ from torch.func import functional_call, grad, hessian, vmap
 from torch.nn import functional
 
 from compress_explorer.methods import fisher, magnitude, magnitude_global, sparsegpt, taylor, wanda
-from compress_explorer.methods.evidence import GradientStatistics
+from compress_explorer.methods.evidence import GradientStatistics, InputStatistics
+from tests.case import case
 from tests.methods.cases import (
     WEIGHTS,
     all_kept,
@@ -29,6 +31,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated
 
 sparsities = pytest.mark.parametrize("sparsity", SPARSITIES)
 structures = pytest.mark.parametrize(("structure", "keep", "size"), [("2:4", 2, 4), ("4:8", 4, 8)])
+
+
+def with_window(inputs: Tensor, window: int) -> InputStatistics:
+    """Statistics of the inputs of a convolution with a kernel of so many places."""
+    return replace(statistics_of(inputs), window=window)
 
 
 # Wanda.
@@ -62,13 +69,23 @@ def test_wanda_keeps_n_of_m_neighbours(width, structure, keep, size):
     assert torch.equal(mask, by_rows(weight, inputs[0], size - keep, size))
 
 
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_wanda_is_magnitude_pruning_of_each_row_where_all_inputs_are_as_large(name):
-    weight = WEIGHTS[name]
-    inputs = torch.ones(1, 4, weight.shape[1], dtype=torch.float64)
-    mask = wanda.apply(weight, all_kept(weight), statistics_of(inputs), sparsity=0.5)
-    rows = [magnitude.apply(row[None], all_kept(row[None]), sparsity=0.5) for row in weight]
-    assert torch.equal(mask, torch.cat(rows))
+@structures
+def test_wanda_keeps_n_of_m_input_channels_at_each_place_of_a_kernel(structure, keep, size):
+    weight, inputs = normal(6, 10 * 9), inputs_like(10 * 9)
+    mask = wanda.apply(weight, all_kept(weight), with_window(inputs, 9), structure=structure)
+    for place in range(9):
+        columns = slice(place, None, 9)
+        expected = by_rows(weight[:, columns], inputs[0][:, columns], size - keep, size)
+        assert torch.equal(mask[:, columns], expected)
+
+
+def test_wanda_is_magnitude_pruning_of_each_row_where_all_inputs_are_as_large():
+    for name, weight in WEIGHTS.items():
+        with case(name):
+            inputs = torch.ones(1, 4, weight.shape[1], dtype=torch.float64)
+            mask = wanda.apply(weight, all_kept(weight), statistics_of(inputs), sparsity=0.5)
+            rows = [magnitude.apply(row[None], all_kept(row[None]), sparsity=0.5) for row in weight]
+            assert torch.equal(mask, torch.cat(rows))
 
 
 def test_wanda_by_hand():
@@ -159,6 +176,33 @@ def test_sparsegpt_keeps_n_of_m_neighbours(structure, keep, size):
     assert (found.kept.reshape(6, -1, size).sum(dim=2) == keep).all()
     expected = obs_in_order(weight, found.kept, statistics.moment[0].numpy())
     torch.testing.assert_close(found.matrix.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+@structures
+def test_sparsegpt_keeps_n_of_m_input_channels_at_each_place_of_a_kernel(structure, keep, size):
+    """Of 10 channels the last two make a shorter block. Explicit inverses, in the order place by place."""
+    inputs, weight = inputs_like(10 * 4, vectors=200), normal(6, 10 * 4)
+    found = sparsegpt.apply(weight, all_kept(weight), with_window(inputs, 4), structure=structure)
+    by_place = found.kept.reshape(6, 10, 4)
+    for start in range(0, 10, size):
+        block = by_place[:, start : start + size]
+        assert (block.sum(dim=1) == min(keep, block.shape[1])).all()
+    order = torch.tensor([4 * channel + place for place in range(4) for channel in range(10)])
+    moment = statistics_of(inputs).moment[0][order][:, order].numpy()
+    expected = obs_in_order(weight[:, order], found.kept[:, order], moment)
+    torch.testing.assert_close(found.matrix[:, order].double(), expected, rtol=1e-5, atol=1e-6)
+
+
+@structures
+def test_sparsegpt_chooses_in_the_permuted_weight_as_if_it_were_a_linear_layers(structure, keep, size):
+    inputs, weight = inputs_like(8 * 4, vectors=200), normal(6, 8 * 4)
+    order = torch.tensor([4 * channel + place for place in range(4) for channel in range(8)])
+    found = sparsegpt.apply(weight, all_kept(weight), with_window(inputs, 4), structure=structure)
+    linear = sparsegpt.apply(
+        weight[:, order], all_kept(weight), statistics_of(inputs[:, :, order]), structure=structure
+    )
+    assert torch.equal(found.kept[:, order], linear.kept)
+    assert int(linear.kept.sum()) == 6 * 32 * keep // size
 
 
 def test_sparsegpt_changes_the_output_less_than_the_mask_alone_and_than_magnitude_pruning():

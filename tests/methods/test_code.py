@@ -63,6 +63,20 @@ def test_codebook_codes_are_looked_up(codebook, expected):
     assert code.decode().tolist() == expected
 
 
+@pytest.mark.parametrize("columns", [6, 5, 4])
+def test_codes_of_vectors_stand_for_neighbours_and_the_last_may_be_cut_off(columns):
+    code = Code(
+        codes=codes([0, 2], [1, 0]),
+        bits=2,
+        grid="vectors",
+        codebook=torch.tensor([[[1.0, 2.0, 3.0], [-4.0, -5.0, -6.0], [7.0, 8.0, 9.0]]]),
+        group_size=columns,
+    )
+    assert code.dimension == 3
+    rows = [[1.0, 2.0, 3.0, 7.0, 8.0, 9.0], [-4.0, -5.0, -6.0, 1.0, 2.0, 3.0]]
+    assert code.decode().tolist() == [row[:columns] for row in rows]
+
+
 def test_a_number_format_needs_no_table():
     code = Code(
         codes=codes([0, 7, 15, 9], [1, 2, 3, 4]),

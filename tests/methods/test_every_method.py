@@ -1,5 +1,6 @@
 """What every method of the catalogue must keep, whatever it does."""
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
@@ -7,17 +8,19 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from compress_explorer.methods.catalogue import METHODS
 from compress_explorer.methods.code import Code
 from compress_explorer.methods.coded_scale import SCALE_FORMATS, constants_of
-from compress_explorer.methods.evidence import BatchMoments, LayerBefore, Pair
+from compress_explorer.methods.evidence import BatchMoments, InputStatistics, LayerBefore, Pair
 from compress_explorer.methods.formats import FORMATS
+from compress_explorer.methods.values import Values
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter, Value
+from tests.case import case
 from tests.methods.cases import (
     WEIGHTS,
     all_kept,
@@ -74,14 +77,20 @@ def numbers_of(method: Method, base: dict[str, Value]) -> Iterator[tuple[str, Va
             yield from ((parameter.name, value) for value in few_values(parameter))
 
 
+@functools.cache
+def statistics_for(columns: int) -> InputStatistics:
+    return statistics_of(inputs_like(columns))
+
+
 def known_of(method: Method, weight: Tensor) -> list[Any]:
     """What the method needs beside the weights, one entry or none."""
     makers: dict[str, Callable[[], Any]] = {
-        "inputs": lambda: statistics_of(inputs_like(weight.shape[1])),
+        "inputs": lambda: statistics_for(weight.shape[1]),
         "gradients": lambda: gradient_statistics_of(gradients_like(weight)),
         "values": lambda: values_of(inputs_like(weight.shape[1])[0]),
-        "before": lambda: LayerBefore(weight=weight * 1.01, inputs=statistics_of(inputs_like(weight.shape[1]))),
+        "before": lambda: LayerBefore(weight=weight * 1.01, inputs=statistics_for(weight.shape[1])),
         "scales": lambda: normal(len(weight), 2, seed=3),
+        "window": lambda: next(size for size in (3, 2, 5, 1) if weight.shape[1] % size == 0),
         "batches": lambda: BatchMoments(mean=normal(3, 4).double(), variance=normal(3, 4).double().square()),
     }
     return [makers[method.needs]()] if method.needs in makers else []
@@ -98,64 +107,76 @@ def run(method: Method, weight: Tensor, kept: Tensor, values: dict[str, Value]) 
     return method.apply(*arguments, **values)
 
 
-@by_name(list(METHODS))
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_neither_the_input_nor_the_global_random_state_changes(name, method):
-    weight, kept = half_kept(WEIGHTS[name])
-    weight_before, kept_before = weight.clone(), kept.clone()
-    random_state = torch.get_rng_state()
-    for values in settings_of(method):
-        run(method, weight, kept, values)
-    assert torch.equal(weight, weight_before)
-    assert torch.equal(kept, kept_before)
-    assert torch.equal(torch.get_rng_state(), random_state)
+def for_each_result(method: Method, check: Callable[[Tensor, Tensor, dict[str, Value], Any], None]) -> None:
+    """Checks the result for every edge case, half pruned and not, in every setting.
+
+    The inputs and the global random state must stay as they are. A failure names the case.
+    """
+    for name, weights in WEIGHTS.items():
+        for pruned, (weight, kept) in {"half": half_kept(weights), "none": (weights, all_kept(weights))}.items():
+            before, random_state = (weight.clone(), kept.clone()), torch.get_rng_state()
+            for values in settings_of(method):
+                with case(name, f"{pruned} pruned", values):
+                    check(weight, kept, values, run(method, weight, kept, values))
+            with case(name, f"{pruned} pruned"):
+                assert torch.equal(weight, before[0])
+                assert torch.equal(kept, before[1])
+                assert torch.equal(torch.get_rng_state(), random_state)
+
+
+@by_name([method for method in METHODS if method.result not in ("mask", "channels", "factors", "code", "values")])
+def test_neither_the_input_nor_the_global_random_state_changes(method):
+    """`for_each_result` sees to it, for the methods of the tests below too."""
+
+    def check(_: object, __: object, ___: object, result: object) -> None:
+        assert all(torch.isfinite(tensor).all() for tensor in tensors_in(result))
+
+    for_each_result(method, check)
 
 
 @by_name(PRUNERS)
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_a_mask_is_a_new_subset_of_the_kept_weights(name, method):
-    for weight, kept in (half_kept(WEIGHTS[name]), (WEIGHTS[name], all_kept(WEIGHTS[name]))):
-        for values in settings_of(method):
-            mask = run(method, weight, kept, values)
-            assert (mask.dtype, mask.shape) == (torch.bool, weight.shape)
-            assert mask.data_ptr() != kept.data_ptr()
-            assert not (mask & ~kept).any()
+def test_a_mask_is_a_new_subset_of_the_kept_weights(method):
+    def check(weight: Tensor, kept: Tensor, _: object, mask: Tensor) -> None:
+        assert (mask.dtype, mask.shape) == (torch.bool, weight.shape)
+        assert mask.data_ptr() != kept.data_ptr()
+        assert not (mask & ~kept).any()
+
+    for_each_result(method, check)
 
 
 @by_name([method for method in METHODS if method.result == "channels"])
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_channels_are_a_mask_with_at_least_one_left(name, method):
-    weight, kept = half_kept(WEIGHTS[name])
-    for values in settings_of(method):
-        keep = run(method, weight, kept, values)
+def test_channels_are_a_mask_with_at_least_one_left(method):
+    def check(weight: Tensor, _: object, __: object, keep: Tensor) -> None:
         assert (keep.dtype, keep.shape) == (torch.bool, (len(weight),))
         assert keep.any()
 
+    for_each_result(method, check)
+
 
 @by_name([method for method in METHODS if method.result == "factors"])
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_factors_are_finite_and_give_the_shape_of_the_weight(name, method):
-    weight, kept = half_kept(WEIGHTS[name])
-    for values in settings_of(method):
-        dense = run(method, weight, kept, values).dense()
+def test_factors_are_finite_and_give_the_shape_of_the_weight(method):
+    def check(weight: Tensor, _: object, __: object, factors: Any) -> None:
+        dense = factors.dense()
         assert (dense.dtype, dense.shape) == (torch.float32, weight.shape)
         assert torch.isfinite(dense).all()
 
+    for_each_result(method, check)
+
 
 @by_name(QUANTIZERS)
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_a_code_is_well_formed_and_finite(name, method):
-    for weight, kept in (half_kept(WEIGHTS[name]), (WEIGHTS[name], all_kept(WEIGHTS[name]))):
-        for values in settings_of(method):
-            code = run(method, weight, kept, values)
-            decoded = code.decode()
-            assert (code.codes.dtype, code.codes.shape) == (torch.uint8, weight.shape)
-            assert (decoded.dtype, decoded.shape) == (torch.float32, weight.shape)
-            assert 1 <= code.bits <= 8
-            assert code.bits == values.get("bits", code.bits)
-            assert torch.isin(code.codes, codes_in_use(code)).all()
-            assert torch.isfinite(decoded).all()
-            assert tables_fit(code)
+def test_a_code_is_well_formed_and_finite(method):
+    def check(weight: Tensor, _: object, values: dict[str, Value], code: Code) -> None:
+        decoded = code.decode()
+        columns = -(-weight.shape[1] // code.dimension)
+        assert (code.codes.dtype, code.codes.shape) == (torch.uint8, (len(weight), columns))
+        assert (decoded.dtype, decoded.shape) == (torch.float32, weight.shape)
+        assert 1 <= code.bits <= 8
+        assert code.bits == values.get("bits", code.bits)
+        assert torch.isin(code.codes, codes_in_use(code)).all()
+        assert torch.isfinite(decoded).all()
+        assert tables_fit(code)
+
+    for_each_result(method, check)
 
 
 def codes_in_use(code: Code) -> Tensor:
@@ -168,7 +189,7 @@ def codes_in_use(code: Code) -> Tensor:
 
 def tables_fit(code: Code) -> bool:
     """Whether scales, zero points and codebooks have the shapes and types that `Code` promises."""
-    channels, columns = code.codes.shape
+    channels, columns = code.decode().shape
     groups = -(-columns // code.group_size)
     per_group = [table for table in (code.scale, code.zero_point) if table is not None]
     shapes_fit = all(table.shape in {(1, groups), (channels, groups)} for table in per_group)
@@ -181,7 +202,12 @@ def tables_fit(code: Code) -> bool:
 def codebook_fits(code: Code) -> bool:
     """Whether there is a codebook exactly where the grid asks for one, for all channels or each."""
     if code.codebook is None:
-        return code.grid != "codebook"
+        return code.grid not in ("codebook", "vectors")
+    if code.grid == "vectors":
+        (rows, levels, dimension), columns = code.codebook.shape, code.group_size
+        without = code.scale is None and code.zero_point is None and code.coded_scale is None
+        small = rows == 1 and levels <= 2**code.bits and dimension <= columns
+        return small and code.codebook.dtype == torch.float32 and without
     rows, levels = code.codebook.shape
     right_type = code.codebook.dtype == torch.float32
     return code.grid == "codebook" and rows in {1, len(code.codes)} and levels <= 2**code.bits and right_type
@@ -210,11 +236,12 @@ def test_no_more_distinct_values_share_a_scale_than_codes_exist(method, weight, 
     shared = all(table is None or len(table) == 1 for table in (code.scale, code.codebook))
     rows = [decoded] if shared else list(decoded)
     groups = [group for row in rows for group in row.split(code.group_size, dim=-1)]
-    assert all(group.unique().numel() <= 2**code.bits for group in groups)
+    assert all(group.unique().numel() <= 2**code.bits * code.dimension for group in groups)
 
 
 @by_name(list(METHODS))
 @given(weight=matrices(), data=st.data())
+@settings(max_examples=40)
 def test_the_same_call_gives_the_same_result(method, weight, data):
     values = data.draw(st.sampled_from(settings_of(method)))
     one, other = (run(method, weight, all_kept(weight), values) for _ in range(2))
@@ -234,13 +261,12 @@ def tensors_in(result: Any) -> list[Tensor]:
 
 
 @by_name(REVALUERS)
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_new_values_are_finite_and_zero_where_pruned(name, method):
-    for weight, kept in (half_kept(WEIGHTS[name]), (WEIGHTS[name], all_kept(WEIGHTS[name]))):
-        for values in settings_of(method):
-            found = run(method, weight, kept, values)
-            assert (found.matrix.dtype, found.matrix.shape) == (torch.float32, weight.shape)
-            assert (found.kept.dtype, found.kept.shape) == (torch.bool, weight.shape)
-            assert torch.isfinite(found.matrix).all()
-            assert not (found.kept & ~kept).any()
-            assert not found.matrix[~found.kept].any()
+def test_new_values_are_finite_and_zero_where_pruned(method):
+    def check(weight: Tensor, kept: Tensor, _: object, found: Values) -> None:
+        assert (found.matrix.dtype, found.matrix.shape) == (torch.float32, weight.shape)
+        assert (found.kept.dtype, found.kept.shape) == (torch.bool, weight.shape)
+        assert torch.isfinite(found.matrix).all()
+        assert not (found.kept & ~kept).any()
+        assert not found.matrix[~found.kept].any()
+
+    for_each_result(method, check)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from compress_explorer.methods.code import Code
 from compress_explorer.methods.fp8 import apply
+from tests.case import case
 from tests.methods.cases import WEIGHTS, all_kept, half_kept, matrices, normal, present, sqnr_db
 
 DTYPES = {3: ml_dtypes.float8_e3m4, 4: ml_dtypes.float8_e4m3fn, 5: ml_dtypes.float8_e5m2}
@@ -35,11 +36,11 @@ def expected(weight: Tensor, exponent_bits: int, granularity: str) -> np.ndarray
 
 @granularities
 @exponents
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_values_are_those_of_ml_dtypes(name, exponent_bits, granularity):
-    weight = WEIGHTS[name]
-    decoded = quantize(weight, exponent_bits=exponent_bits, granularity=granularity).decode()
-    assert np.array_equal(decoded.numpy(), expected(weight, exponent_bits, granularity))
+def test_values_are_those_of_ml_dtypes(exponent_bits, granularity):
+    for name, weight in WEIGHTS.items():
+        with case(name):
+            decoded = quantize(weight, exponent_bits=exponent_bits, granularity=granularity).decode()
+            assert np.array_equal(decoded.numpy(), expected(weight, exponent_bits, granularity))
 
 
 @granularities

@@ -17,6 +17,7 @@ from torchao.quantization.quant_primitives import (
 
 from compress_explorer.methods.code import Code
 from compress_explorer.methods.integer import apply
+from tests.case import case
 from tests.methods.cases import WEIGHTS, all_kept, matrices, normal, present, sqnr_db
 
 GRANULARITIES = [("tensor", 1), ("channel", 1), ("group", 1), ("group", 7), ("group", 1000)]
@@ -76,22 +77,22 @@ def by_torchao(weight: Tensor, bits: int, scheme: str, granularity: str, group_s
 @granularities
 @schemes
 @pytest.mark.parametrize("bits", [2, 4, 8])
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_agrees_with_torchao(name, bits, scheme, granularity, group_size):
-    weight = WEIGHTS[name]
-    code = quantize(weight, bits=bits, scheme=scheme, granularity=granularity, group_size=group_size)
-    oracle = by_torchao(weight, bits, scheme, granularity, group_size)
-    used = present(code.scale) != 1  # torchao gives a group of zeros the smallest normal number as its scale
-    torch.testing.assert_close(present(code.scale)[used], oracle.scale[used.flatten()], rtol=2**-22, atol=0)
-    if scheme == "affine":
-        assert torch.equal(present(code.zero_point).flatten().int(), oracle.zero_point)
-    numbers = code.codes.int() + code.offset
-    # torchao multiplies by 1 / scale: a quotient within rounding of a half may go the other way.
-    quotient = weight / spread(code, present(code.scale))
-    clear = (quotient - quotient.floor() - 0.5).abs() > 1e-6 * quotient.abs().clamp(min=1)
-    assert torch.equal(numbers[clear], oracle.numbers[clear])
-    assert int((numbers - oracle.numbers).abs().max()) <= 1
-    torch.testing.assert_close(code.decode()[clear], oracle.decoded[clear], rtol=2**-21, atol=0)
+def test_agrees_with_torchao(bits, scheme, granularity, group_size):
+    for name, weight in WEIGHTS.items():
+        with case(name):
+            code = quantize(weight, bits=bits, scheme=scheme, granularity=granularity, group_size=group_size)
+            oracle = by_torchao(weight, bits, scheme, granularity, group_size)
+            used = present(code.scale) != 1  # torchao gives a group of zeros the smallest normal number as its scale
+            torch.testing.assert_close(present(code.scale)[used], oracle.scale[used.flatten()], rtol=2**-22, atol=0)
+            if scheme == "affine":
+                assert torch.equal(present(code.zero_point).flatten().int(), oracle.zero_point)
+            numbers = code.codes.int() + code.offset
+            # torchao multiplies by 1 / scale: a quotient within rounding of a half may go the other way.
+            quotient = weight / spread(code, present(code.scale))
+            clear = (quotient - quotient.floor() - 0.5).abs() > 1e-6 * quotient.abs().clamp(min=1)
+            assert torch.equal(numbers[clear], oracle.numbers[clear])
+            assert int((numbers - oracle.numbers).abs().max()) <= 1
+            torch.testing.assert_close(code.decode()[clear], oracle.decoded[clear], rtol=2**-21, atol=0)
 
 
 # By hand.

@@ -11,6 +11,7 @@ from torch import Tensor
 from compress_explorer.methods import magnitude
 from compress_explorer.methods.lamp import apply, preview
 from compress_explorer.methods.weight_index import WeightIndex
+from tests.case import case
 from tests.methods.cases import WEIGHTS, all_kept, half_kept, matrices, normal
 
 SPARSITIES = [0.0, 0.01, 0.3, 0.5, 0.77, 0.9, 0.99, 1.0]
@@ -50,18 +51,19 @@ def test_drops_the_lowest_scores_of_torch_pruning(sparsity):
     assert torch.equal(keep[~tied], expected[~tied])
 
 
-@pytest.mark.parametrize("name", WEIGHTS)
 @pytest.mark.parametrize("sparsity", [0.3, 0.77])
-def test_agrees_with_the_definition(name, sparsity):
-    weights = [WEIGHTS[name], normal(4, 6, seed=3)]
-    scores = np.concatenate([brute_scores(weight) for weight in weights])
-    keep = torch.cat([mask.flatten() for mask in masks_of(weights, sparsity)]).numpy()
-    count = round(sparsity * scores.size)
-    assert (~keep).sum() == count
-    if 0 < count < scores.size:
-        cut = np.sort(scores)[count - 1]
-        assert not keep[scores < cut * (1 - 1e-12)].any()
-        assert keep[scores > cut * (1 + 1e-12)].all()
+def test_agrees_with_the_definition(sparsity):
+    for name in WEIGHTS:
+        with case(name):
+            weights = [WEIGHTS[name], normal(4, 6, seed=3)]
+            scores = np.concatenate([brute_scores(weight) for weight in weights])
+            keep = torch.cat([mask.flatten() for mask in masks_of(weights, sparsity)]).numpy()
+            count = round(sparsity * scores.size)
+            assert (~keep).sum() == count
+            if 0 < count < scores.size:
+                cut = np.sort(scores)[count - 1]
+                assert not keep[scores < cut * (1 - 1e-12)].any()
+                assert keep[scores > cut * (1 + 1e-12)].all()
 
 
 @given(weights=st.lists(matrices(max_side=6), min_size=1, max_size=3), sparsity=st.floats(0, 1))
@@ -173,15 +175,16 @@ def test_a_preview_remembers_nothing_of_other_layers(sparsity):
         assert large == pytest.approx([3 * cut for cut in small], rel=2**-6)
 
 
-@pytest.mark.parametrize("name", WEIGHTS)
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.8, 1.0])
-def test_zeros_of_the_preview_are_exact_in_total_in_every_case(name, sparsity):
-    layers = [WEIGHTS[name], normal(4, 25, seed=4)]
-    indices = [WeightIndex.build(weight) for weight in layers]
-    counts = [lost(*entry) for entry in zip(indices, preview(indices, sparsity=sparsity), strict=True)]
-    already = sum(index.zeros for index in indices)
-    wanted = round(sparsity * sum(weight.numel() for weight in layers))
-    assert sum(counts) == pytest.approx(0 if wanted == 0 else max(wanted, already), abs=1e-6)
+def test_zeros_of_the_preview_are_exact_in_total_in_every_case(sparsity):
+    for name in WEIGHTS:
+        with case(name):
+            layers = [WEIGHTS[name], normal(4, 25, seed=4)]
+            indices = [WeightIndex.build(weight) for weight in layers]
+            counts = [lost(*entry) for entry in zip(indices, preview(indices, sparsity=sparsity), strict=True)]
+            already = sum(index.zeros for index in indices)
+            wanted = round(sparsity * sum(weight.numel() for weight in layers))
+            assert sum(counts) == pytest.approx(0 if wanted == 0 else max(wanted, already), abs=1e-6)
 
 
 @given(weights=st.lists(matrices(), min_size=1, max_size=4), sparsity=st.floats(0, 1))

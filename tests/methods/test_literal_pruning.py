@@ -11,6 +11,7 @@ from torch import Tensor
 
 from compress_explorer.methods import diagonal_literal, magnitude, random, random_literal
 from compress_explorer.methods.catalogue import METHODS
+from tests.case import case
 from tests.methods.cases import WEIGHTS, all_kept, half_kept, matrices, normal
 
 
@@ -66,18 +67,18 @@ def by_scipy(weight: Tensor, offset: int) -> np.ndarray:
 
 @pytest.mark.parametrize("offset", [-8, -3, -1, 0, 1, 2, 7])
 @pytest.mark.filterwarnings("ignore::scipy.sparse.SparseEfficiencyWarning")
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_zeroes_the_same_weights_as_scipy(name, offset):
-    weight = WEIGHTS[name]
-    mask = diagonal_literal.apply(weight, all_kept(weight), offset=offset)
-    channels, columns = weight.shape
-    if -channels < offset < columns:
-        np.testing.assert_array_equal(torch.where(mask, weight, 0.0).numpy(), by_scipy(weight, offset))
-        assert int((~mask).sum()) == len(np.diagonal(weight.numpy(), offset))
-    else:
-        with pytest.raises(ValueError, match="k exceeds"):
-            by_scipy(weight, offset)
-        assert mask.all()
+def test_zeroes_the_same_weights_as_scipy(offset):
+    for name, weight in WEIGHTS.items():
+        with case(name):
+            mask = diagonal_literal.apply(weight, all_kept(weight), offset=offset)
+            channels, columns = weight.shape
+            if -channels < offset < columns:
+                np.testing.assert_array_equal(torch.where(mask, weight, 0.0).numpy(), by_scipy(weight, offset))
+                assert int((~mask).sum()) == len(np.diagonal(weight.numpy(), offset))
+            else:
+                with pytest.raises(ValueError, match="k exceeds"):
+                    by_scipy(weight, offset)
+                assert mask.all()
 
 
 @given(weight=matrices(), offset=st.integers(-30, 30))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from compress_explorer.methods.code import Code, power_of_two_levels
 from compress_explorer.methods.power_of_two import apply
+from tests.case import case
 from tests.methods.cases import WEIGHTS, all_kept, half_kept, matrices, normal, present, sqnr_db
 
 BITS = range(2, 9)
@@ -47,11 +48,11 @@ def expected(weight: Tensor, bits: int, granularity: str) -> np.ndarray:
 
 @granularities
 @pytest.mark.parametrize("bits", BITS)
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_every_weight_goes_to_the_nearest_level(name, bits, granularity):
-    weight = WEIGHTS[name]
-    decoded = quantize(weight, bits=bits, granularity=granularity).decode()
-    assert np.array_equal(decoded.numpy().astype(np.float64), expected(weight, bits, granularity))
+def test_every_weight_goes_to_the_nearest_level(bits, granularity):
+    for name, weight in WEIGHTS.items():
+        with case(name):
+            decoded = quantize(weight, bits=bits, granularity=granularity).decode()
+            assert np.array_equal(decoded.numpy().astype(np.float64), expected(weight, bits, granularity))
 
 
 @granularities

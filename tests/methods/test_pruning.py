@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from compress_explorer.methods import magnitude, magnitude_global, random
+from tests.case import case
 from tests.methods.cases import WEIGHTS, all_kept, half_kept, matrices, normal
 
 SPARSITIES = [0.0, 0.01, 0.1, 0.25, 0.5, 0.77, 0.9, 0.99, 1.0]
@@ -62,14 +63,14 @@ def test_global_magnitude_drops_the_same_weights_as_torch(sparsity):
 
 
 @pytest.mark.parametrize("sparsity", SPARSITIES)
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_magnitude_keeps_as_much_as_torch_where_magnitudes_tie(name, sparsity):
-    weight = WEIGHTS[name]
-    oracle = prune.l1_unstructured(linear(weight), "weight", amount=sparsity)
-    mask = magnitude.apply(weight, all_kept(weight), sparsity=sparsity)
-    assert zeros(mask) == int((oracle.weight_mask == 0).sum())
-    kept, expected = weight[mask].abs(), weight[oracle.weight_mask.bool()].abs()
-    assert torch.equal(kept.sort().values, expected.sort().values)
+def test_magnitude_keeps_as_much_as_torch_where_magnitudes_tie(sparsity):
+    for name, weight in WEIGHTS.items():
+        with case(name):
+            oracle = prune.l1_unstructured(linear(weight), "weight", amount=sparsity)
+            mask = magnitude.apply(weight, all_kept(weight), sparsity=sparsity)
+            assert zeros(mask) == int((oracle.weight_mask == 0).sum())
+            kept, expected = weight[mask].abs(), weight[oracle.weight_mask.bool()].abs()
+            assert torch.equal(kept.sort().values, expected.sort().values)
 
 
 @pytest.mark.parametrize(

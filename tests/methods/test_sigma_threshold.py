@@ -10,6 +10,7 @@ from torch import Tensor
 
 from compress_explorer.methods.sigma_threshold import apply, preview
 from compress_explorer.methods.weight_index import WeightIndex
+from tests.case import case
 from tests.methods.cases import WEIGHTS, all_kept, half_kept, matrices, normal
 
 QUALITIES = [0.0, 0.05, 0.5, 1.0, 1.7, 3.0, 100.0]
@@ -26,13 +27,14 @@ def by_numpy(weight: Tensor, kept: Tensor, quality: float) -> tuple[np.ndarray, 
 
 
 @pytest.mark.parametrize("quality", QUALITIES)
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_agrees_with_numpy(name, quality):
-    for weight, kept in ((WEIGHTS[name], all_kept(WEIGHTS[name])), half_kept(WEIGHTS[name])):
-        expected, unclear = by_numpy(weight, kept, quality)
-        mask = apply(weight, kept, quality=quality).numpy()
-        assert (mask == expected)[~unclear].all()
-        assert not (mask & ~kept.numpy()).any()
+def test_agrees_with_numpy(quality):
+    for name in WEIGHTS:
+        with case(name):
+            for weight, kept in ((WEIGHTS[name], all_kept(WEIGHTS[name])), half_kept(WEIGHTS[name])):
+                expected, unclear = by_numpy(weight, kept, quality)
+                mask = apply(weight, kept, quality=quality).numpy()
+                assert (mask == expected)[~unclear].all()
+                assert not (mask & ~kept.numpy()).any()
 
 
 @given(weight=matrices(), quality=st.floats(0, 4))
@@ -88,17 +90,18 @@ def test_what_is_dropped_stays_dropped_at_higher_thresholds(weight, low, high):
 
 
 @pytest.mark.parametrize("quality", QUALITIES)
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_the_threshold_of_the_preview_separates_what_is_dropped(name, quality):
+def test_the_threshold_of_the_preview_separates_what_is_dropped(quality):
     """But for the last digits: of nearly equal weights far from zero the variance is a small difference."""
-    for weight, kept in ((WEIGHTS[name], all_kept(WEIGHTS[name])), half_kept(WEIGHTS[name])):
-        (entry,) = preview([WeightIndex.build(weight, kept)], quality=quality)
-        left = weight[kept].abs().double()
-        rounding = 1e-7 * float(left.max()) * quality if left.numel() else 0.0
-        threshold = float(entry.cuts[-1]) if len(entry.cuts) else 0.0
-        mask = apply(weight, kept, quality=quality)[kept]
-        assert mask[left > threshold + rounding].all()
-        assert not mask[left < threshold - rounding].any()
+    for name in WEIGHTS:
+        with case(name):
+            for weight, kept in ((WEIGHTS[name], all_kept(WEIGHTS[name])), half_kept(WEIGHTS[name])):
+                (entry,) = preview([WeightIndex.build(weight, kept)], quality=quality)
+                left = weight[kept].abs().double()
+                rounding = 1e-7 * float(left.max()) * quality if left.numel() else 0.0
+                threshold = float(entry.cuts[-1]) if len(entry.cuts) else 0.0
+                mask = apply(weight, kept, quality=quality)[kept]
+                assert mask[left > threshold + rounding].all()
+                assert not mask[left < threshold - rounding].any()
 
 
 @pytest.mark.parametrize("quality", QUALITIES)

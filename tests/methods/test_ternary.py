@@ -10,6 +10,7 @@ from torchao.prototype.parq.quant.lsbq import LSBQuantizer
 
 from compress_explorer.methods.code import Code
 from compress_explorer.methods.ternary import apply
+from tests.case import case
 from tests.methods.cases import WEIGHTS, all_kept, half_kept, matrices, normal, sqnr_db
 
 granularities = pytest.mark.parametrize("granularity", ["tensor", "channel"])
@@ -37,13 +38,13 @@ def brute(values: np.ndarray) -> float:
 
 
 @granularities
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_no_threshold_has_a_smaller_error_than_the_best(name, granularity):
-    weight = WEIGHTS[name]
-    decoded = quantize(weight, threshold="best", granularity=granularity).decode()
-    rows = [weight.flatten()] if granularity == "tensor" else list(weight)
-    least = sum(brute(row.numpy()) for row in rows)
-    assert squared_error(weight, decoded) <= least * (1 + 1e-6) + 1e-12 * float(weight.double().square().sum())
+def test_no_threshold_has_a_smaller_error_than_the_best(granularity):
+    for name, weight in WEIGHTS.items():
+        with case(name):
+            decoded = quantize(weight, threshold="best", granularity=granularity).decode()
+            rows = [weight.flatten()] if granularity == "tensor" else list(weight)
+            least = sum(brute(row.numpy()) for row in rows)
+            assert squared_error(weight, decoded) <= least * (1 + 1e-6) + 1e-12 * float(weight.double().square().sum())
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -64,17 +65,17 @@ def test_the_best_is_twice_torchaos_level(seed):
 
 @granularities
 @pytest.mark.parametrize("factor", [0.0, 0.7, 0.75, 1.0, 5.0])
-@pytest.mark.parametrize("name", WEIGHTS)
-def test_a_factor_by_numpy(name, factor, granularity):
-    weight = WEIGHTS[name]
-    decoded = quantize(weight, factor=factor, granularity=granularity).decode().numpy()
-    rows = weight.numpy().reshape(1, -1) if granularity == "tensor" else weight.numpy()
-    for row, result in zip(rows.astype(np.float64), decoded.reshape(rows.shape), strict=True):
-        delta = factor * np.abs(row).mean()
-        large = np.abs(row) > delta
-        alpha = np.abs(row[large]).mean() if large.any() else 0.0
-        near = np.abs(np.abs(row) - delta) <= 1e-12 * delta  # equal magnitudes, whose mean is themselves
-        np.testing.assert_allclose(result[~near], (alpha * np.sign(row) * large)[~near], rtol=1e-5, atol=1e-44)
+def test_a_factor_by_numpy(factor, granularity):
+    for name, weight in WEIGHTS.items():
+        with case(name):
+            decoded = quantize(weight, factor=factor, granularity=granularity).decode().numpy()
+            rows = weight.numpy().reshape(1, -1) if granularity == "tensor" else weight.numpy()
+            for row, result in zip(rows.astype(np.float64), decoded.reshape(rows.shape), strict=True):
+                delta = factor * np.abs(row).mean()
+                large = np.abs(row) > delta
+                alpha = np.abs(row[large]).mean() if large.any() else 0.0
+                near = np.abs(np.abs(row) - delta) <= 1e-12 * delta  # equal magnitudes, whose mean is themselves
+                np.testing.assert_allclose(result[~near], (alpha * np.sign(row) * large)[~near], rtol=1e-5, atol=1e-44)
 
 
 def test_by_hand():

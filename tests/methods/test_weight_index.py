@@ -63,6 +63,15 @@ def test_counts_rise_with_the_cut(weight):
     assert (np.diff(index.count_below(np.linspace(-3, 3, 301))) >= 0).all()
 
 
+@given(weight=matrices(largest=100), bounds=st.tuples(st.floats(-100, 100), st.floats(-100, 100)))
+def test_counts_below_a_cut_within_bounds_are_those_of_the_cut_within_those_of_the_bounds(weight, bounds):
+    """To the last bit, which the histograms of previews rely on."""
+    index, (low, high) = WeightIndex.build(weight), sorted(bounds)
+    cuts = np.concatenate([np.linspace(-100, 100, 50), *(np.nextafter(bounds, end) for end in (-np.inf, np.inf))])
+    expected = index.count_below(np.clip(cuts, low, high))
+    np.testing.assert_array_equal(np.clip(index.count_below(cuts), *index.count_below(np.array([low, high]))), expected)
+
+
 @pytest.mark.parametrize("cut", [-1.3, -0.6, 0.001, 0.7071, 1.9])
 def test_evenly_spread_weights_are_cut_in_the_right_proportion(cut):
     """Inside a bin too: 200,001 weights from -2 to 2 have thousands in the larger bins."""

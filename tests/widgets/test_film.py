@@ -1,5 +1,4 @@
 import math
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -147,7 +146,7 @@ def test_the_figures_are_four_and_their_bindings_find_their_sources(sweep):
                 assert binding["array"] in source
 
 
-def test_a_drag_long_film_is_small_and_quick_to_patch(sweep):
+def test_a_drag_long_film_is_small_and_so_is_its_patch(sweep):
     # 100 positions of 161 bins: what opens a film, and what a measurement of one position sends.
     frames = tuple(sweep.frames[index % 3] for index in range(100))
     evaluations = tuple(sweep.evaluations[index % 3] for index in range(100))
@@ -156,11 +155,8 @@ def test_a_drag_long_film_is_small_and_quick_to_patch(sweep):
     film = film_of(long)
     assert sum(len(array["data"]) for array in film["arrays"].values()) < 120_000
     newer = replace(long, evaluations=(synthetic.evaluation(0.5), *evaluations[1:]))
-    start = time.perf_counter()
     patch = films.patch(film, newer, 0, BEFORE)
-    took = time.perf_counter() - start
     assert len(patch.numbers) < 10_000
-    assert took < 0.1  # 2 ms on an idle machine
 
 
 def test_numbers_are_float32_in_little_endian(sweep):

@@ -1,0 +1,76 @@
+"""Evaluates many variants of one network together; what they compute alike is computed once."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compress_explorer.engine.evaluate import BATCH, batch_of, device_of, scores_from
+from compress_explorer.engine.measuring import Measuring
+from compress_explorer.engine.memory import in_parts
+from compress_explorer.engine.partial_run import Program
+from compress_explorer.engine.scores import Scores, joined, next_look
+from compress_explorer.spec.evaluation import Evaluation
+
+Variant = Mapping[str, nn.Module]
+"""Modules that stand for those of the same name in the program's network; under "" a whole network."""
+
+
+def evaluate_variants(program: Program | None, variants: Sequence[Variant], measuring: Measuring) -> list[Evaluation]:
+    """The evaluation of each variant, in their order.
+
+    Args:
+        program: of the network that the variants differ from; None when all of them are whole networks.
+        variants: each with at least one module.
+        measuring: on what and how far.
+
+    Raises:
+        DataError: when the data do not fit.
+    """
+    known: list[list[Scores]] = [[] for _ in variants]
+    finished: dict[int, Evaluation] = {}
+    samples, seen = measuring.task.split(measuring.split), 0
+    device = device_of(next(iter(variants[0].values()))) if variants else torch.device("cpu")
+    for start in range(0, measuring.total, BATCH):
+        end = min(start + BATCH, measuring.total)
+        left = {place: variants[place] for place in range(len(variants)) if place not in finished}
+        if not left:
+            break
+
+        def scores(chosen: Tensor, left: Mapping[int, Variant] = left) -> dict[int, Scores]:
+            inputs, targets = batch_of(samples, chosen, device)
+            with torch.no_grad():
+                outputs = _outputs(program, left, inputs)
+                return {place: scores_from(measuring.task, output, targets) for place, output in outputs}
+
+        for part in in_parts(scores, samples.order[start:end]):
+            for place, found in part.items():
+                known[place].append(found)
+        if end >= min(measuring.total, next_look(seen)):
+            seen = end
+            for place in left:
+                known[place] = [joined(known[place])]
+                evaluation = measuring.summary(known[place][0])
+                if measuring.is_enough(evaluation):
+                    finished[place] = evaluation
+    return [finished[place] for place in range(len(variants))]
+
+
+def _outputs(program: Program | None, variants: Mapping[int, Variant], inputs: Tensor) -> Iterator[tuple[int, Any]]:
+    """The outputs of each variant for a batch."""
+    waiting: dict[int, list[int]] = {}
+    for place, variant in variants.items():
+        if "" in variant:
+            yield place, variant[""](inputs)
+        else:
+            assert program is not None
+            waiting.setdefault(program.first_call(variant), []).append(place)
+    if not waiting:
+        return
+    assert program is not None
+    values = {program.nodes[0]: inputs}
+    for node in range(1, max(waiting) + 1):
+        for place in waiting.get(node, ()):
+            yield place, program.finish(node, dict(values), variants[place])
+        program.step(node, values, {})
