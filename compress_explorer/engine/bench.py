@@ -60,7 +60,7 @@ class Bench:
         self._prefixes: dict[Recipe, Workpiece] = {Recipe(): self.original}
         self._indices: dict[str, WeightIndex] = {}
         self._last_size: dict[Recipe, SizeReport] = {}
-        self._last_view: dict[tuple[str, Axis], View] = {}
+        self._last_view: dict[tuple[str, float], View] = {}
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -133,12 +133,12 @@ class Bench:
             UnknownNameError: when there is no such layer.
         """
         self.check_layer(layer)
-        shown = self.layers if layer == WHOLE_MODEL else (layer,)
-        axis = axis_for(self.original.weights, shown, largest)
-        if (layer, axis) not in self._last_view:
+        if (layer, largest) not in self._last_view:
+            shown = self.layers if layer == WHOLE_MODEL else (layer,)
+            axis = axis_for(self.original.weights, shown, largest)
             view = View(layer, shown, axis, count_before(self.original.weights, shown, axis))
-            self._last_view = {(layer, axis): view}
-        return self._last_view[layer, axis]
+            self._last_view = {(layer, largest): view}
+        return self._last_view[layer, largest]
 
     def frame(self, recipe: Recipe, value: Value, view: View) -> Frame:
         """The exact frame of `recipe`, shown as the position `value` of the parameter in hand."""
