@@ -6,7 +6,7 @@ import os
 import platform
 from pathlib import Path
 
-from benchmarks import curves, methods, peers, slider_to_paint
+from benchmarks import budgets, curves, methods, peers, slider_to_paint
 from benchmarks.duel import Row, table
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -85,6 +85,12 @@ test tensors in batches of 256 (`benchmarks/curves.py`). Ours also gives histogr
 after a warm-up.
 
 {section(curves.run(), "what")}
+
+## The engine by itself
+
+The processor's time and the memory are those of one process; a plain pass is a loop over batches of 256 images.
+
+{budgets.table(budgets.run())}
 
 ## Other libraries
 

@@ -9,6 +9,7 @@ import { element } from "./dom.js";
 const FIRST = ["histogram", "tradeoff"]; // follow the slider at once
 const LATER = ["layers", "bytes"]; // in a frame of their own
 const LONGEST_WAIT = 120; // ms after which the later figures are drawn although the slider still moves
+const ONE_FRAME = 16; // ms: a page is painted no more often
 const RETRY = 200; // ms until a figure that has no size is tried again
 const WIDE = 1150; // pixels from which the figures have room for larger type
 const SMALL_TYPE = 14;
@@ -43,6 +44,7 @@ export function mount(el, state, { plotly: loading, send }) {
   let pending = 0;
   let pendingLater = 0;
   let waitingSince = 0;
+  let drawnAt = 0;
   let gone = false;
 
   const observer = new ResizeObserver((entries) => {
@@ -105,6 +107,12 @@ export function mount(el, state, { plotly: loading, send }) {
     if (!pending && !gone) pending = requestAnimationFrame(drawFirst);
   }
 
+  /** Draws at once what has moved, so that the very next frame shows it; several moves within one frame wait for it. */
+  function drawNow() {
+    if (!pending && !gone && plotly && performance.now() - drawnAt >= ONE_FRAME) drawFirst();
+    else schedule();
+  }
+
   /** In the frame after the next, so that the next one, with the first figures, is on the screen at once. */
   function scheduleLater() {
     if (pendingLater || gone) return;
@@ -118,6 +126,7 @@ export function mount(el, state, { plotly: loading, send }) {
 
   function drawFirst() {
     pending = 0;
+    drawnAt = performance.now();
     guard(() => {
       const frame = frameNow();
       if (frame !== drawnFrame) {
@@ -222,7 +231,8 @@ export function mount(el, state, { plotly: loading, send }) {
       }
       if ("theme" in changes) applyTheme();
       if ("figures" in changes && plotly) guard(arrange);
-      schedule();
+      if ("value" in changes) drawNow();
+      else schedule();
     },
     patch(patch, bytes) {
       if (!film || !applyPatch(film, patch, bytes)) return;
