@@ -69,9 +69,7 @@ def errors_by_index(weight: Tensor) -> list[float]:
 
 def _squared_error(index: WeightIndex, cuts: np.ndarray, levels: np.ndarray) -> float:
     """Σ (w - level)² with the counts, sums and sums of squares between the cuts."""
-    below = np.stack([index.count_below(cuts), index.sum_below(cuts), index.sumsq_below(cuts)])
-    ends = np.array([[index.count], [index.sum], [index.sum_of_squares]])
-    counts, sums, squares = np.diff(np.concatenate([np.zeros((3, 1)), below, ends], axis=1), axis=1)
+    counts, sums, squares = np.diff(index.below(np.concatenate([[-np.inf], cuts, [np.inf]])), axis=1)
     return float((squares - 2 * levels * sums + np.square(levels) * counts).sum())
 
 

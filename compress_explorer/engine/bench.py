@@ -59,6 +59,8 @@ class Bench:
         self.model = self.original.model
         self._prefixes: dict[Recipe, Workpiece] = {Recipe(): self.original}
         self._indices: dict[str, WeightIndex] = {}
+        self._last_size: dict[Recipe, SizeReport] = {}
+        self._last_view: dict[tuple[str, float], View] = {}
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -92,10 +94,13 @@ class Bench:
         return self._indices[name]
 
     def size(self, recipe: Recipe) -> SizeReport:
-        """The size of the model after `recipe`."""
-        work = self.apply(recipe)
-        aliases = dict(work.inventory.aliases)
-        return size_report(stored_tensors(work), recipe, aliases, self.original.state, work.edits)
+        """The size of the model after `recipe`; the last one is kept for the next call."""
+        if recipe not in self._last_size:
+            work = self.apply(recipe)
+            aliases = dict(work.inventory.aliases)
+            report = size_report(stored_tensors(work), recipe, aliases, self.original.state, work.edits)
+            self._last_size = {recipe: report}
+        return self._last_size[recipe]
 
     def compressed(self, recipe: Recipe) -> CompressedModel:
         """The module that computes with what `recipe` left, and its stored form; without its reports."""
@@ -122,13 +127,18 @@ class Bench:
     def view(self, layer: str, largest: float = 0.0) -> View:
         """The weights of one tensor, or of all, on an axis that also holds values up to `largest`.
 
+        The last view is kept for the next call.
+
         Raises:
             UnknownNameError: when there is no such layer.
         """
         self.check_layer(layer)
-        shown = self.layers if layer == WHOLE_MODEL else (layer,)
-        axis = axis_for(self.original.weights, shown, largest)
-        return View(layer, shown, axis, count_before(self.original.weights, shown, axis))
+        if (layer, largest) not in self._last_view:
+            shown = self.layers if layer == WHOLE_MODEL else (layer,)
+            axis = axis_for(self.original.weights, shown, largest)
+            view = View(layer, shown, axis, count_before(self.original.weights, shown, axis))
+            self._last_view = {(layer, largest): view}
+        return self._last_view[layer, largest]
 
     def frame(self, recipe: Recipe, value: Value, view: View) -> Frame:
         """The exact frame of `recipe`, shown as the position `value` of the parameter in hand."""

@@ -4,10 +4,9 @@ from collections.abc import Callable
 
 from compress_explorer.engine.bench import Bench, View, positions
 from compress_explorer.engine.measurements import Measurements
-from compress_explorer.engine.preview import largest_level, preview_frame, preview_maps
+from compress_explorer.engine.preview import largest_level, preview_frames, preview_maps
 from compress_explorer.engine.setting import Setting
 from compress_explorer.spec.evaluation import Evaluation
-from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.recipe import Recipe
 from compress_explorer.spec.sweep import Frame, Sweep
 
@@ -28,15 +27,16 @@ class Film:
         self._baseline: Evaluation | None = None
         self.untold: set[int] = set()
         self.values = positions(setting.declaration.positions(), setting.value)
-        maps = [preview_maps(bench, self.recipe(index)) for index in range(len(self.values))]
-        self._view: View = bench.view(setting.layer, max(map(largest_level, maps)))
+        self._recipes = [setting.at(value).recipe for value in self.values]
+        maps = [preview_maps(bench, recipe) for recipe in self._recipes]
+        self._view: View = bench.view(setting.layer, largest_level(maps))
         size = bench.size(setting.recipe)
-        self._frames: list[Frame | None] = [
-            None if entry is None else preview_frame(bench, value, entry, self._view, size)
-            for value, entry in zip(self.values, maps, strict=True)
-        ]
+        shown = {value: entry for value, entry in zip(self.values, maps, strict=True) if entry is not None}
+        frames = preview_frames(bench, list(shown), list(shown.values()), self._view, size)
+        found = dict(zip(shown, frames, strict=True))
+        self._frames: list[Frame | None] = [found.get(value) for value in self.values]
         self.evaluations: list[Evaluation | None] = [
-            measurements.known(self.recipe(index), setting.split) for index in range(len(self.values))
+            measurements.known(recipe, setting.split) for recipe in self._recipes
         ]
 
     def shows(self, setting: Setting) -> bool:
@@ -45,8 +45,7 @@ class Film:
 
     def recipe(self, index: int) -> Recipe:
         """The recipe of a position."""
-        value: Value = self.values[index]
-        return self._setting.at(value).recipe
+        return self._recipes[index]
 
     def settle(self, index: int) -> None:
         """Makes the frame of a position exact."""

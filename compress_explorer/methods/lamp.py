@@ -1,5 +1,6 @@
 """Layer-adaptive magnitude pruning (LAMP): one cut over all layers, of magnitudes relative to what survives."""
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,8 @@ from compress_explorer.methods.weight_index import WeightIndex
 from compress_explorer.spec.method import Method
 
 Floats = npt.NDArray[np.float64]
+Curve = tuple[Floats, Floats]
+"""Increasing points, and the heights at them."""
 
 
 def apply(weights: Sequence[Tensor], kept: Sequence[Tensor], *, sparsity: float = 0.9) -> list[Tensor]:
@@ -65,19 +68,20 @@ def _zeros_of_layers(indices: Sequence[WeightIndex], wanted: int) -> list[int]:
     zeros = [index.zeros for index in indices]
     if wanted <= sum(zeros):
         return zeros if wanted > 0 else [0] * len(zeros)
-    curves = [_lost_by_score(index) for index in indices]
-    # Bisects the logarithm of the inverse score.
-    low, high = -60.0, max(np.log2(-inverse[0]) for inverse, _ in curves if inverse.size) + 1
-    for _ in range(64):
-        middle = (low + high) / 2
-        lost = sum(np.interp(-(2.0**middle), *curve) if curve[0].size else 0.0 for curve in curves)
-        low, high = (low, middle) if lost < wanted else (middle, high)
-    cut = -(2.0**low)
-    return _in_whole_numbers([float(np.interp(cut, *curve)) if curve[0].size else 0.0 for curve in curves], wanted)
+    layers, (scores, lost) = _curves(tuple(indices))
+    cut = np.interp(wanted, lost, scores)
+    return _in_whole_numbers([float(np.interp(cut, *layer)) for layer in layers], wanted)
 
 
-def _lost_by_score(index: WeightIndex) -> tuple[Floats, Floats]:
-    """How many weights are lost up to a score: -1 / score, increasing, and the counts at it.
+@functools.lru_cache(maxsize=1)  # the positions of a slider ask for the same layers, one after the other
+def _curves(indices: tuple[WeightIndex, ...]) -> tuple[list[Curve], Curve]:
+    """How many weights are lost up to a score: of each layer by itself, and of all."""
+    layers = [_lost_by_score(index) for index in indices]
+    return layers, _sum_of(layers)
+
+
+def _lost_by_score(index: WeightIndex) -> Curve:
+    """How many weights are lost up to a score: -1 / score, increasing up to 0, and the counts at it.
 
     At both edges of every occupied bin; in between, 1 / score = Σ_{v≥u} w_v² / w_u² falls by about one a weight.
     """
@@ -92,7 +96,25 @@ def _lost_by_score(index: WeightIndex) -> tuple[Floats, Floats]:
     nonzero = bins > 0
     inverse = np.stack([surviving[:-1][nonzero] / lower[nonzero] ** 2, surviving[1:][nonzero] / upper[nonzero] ** 2])
     counts = np.stack([lost[:-1][nonzero], lost[1:][nonzero]])
-    return -inverse.T.ravel(), counts.T.ravel()
+    # A layer without a weight that is not zero has this last point alone.
+    return np.append(-inverse.T.ravel(), 0.0), np.append(counts.T.ravel(), lost[-1])
+
+
+def _sum_of(curves: Sequence[Curve]) -> Curve:
+    """The sum of curves that are straight between their points and level outside, at the points of all of them."""
+    points = np.concatenate([curve[0] for curve in curves])
+    bends = np.concatenate([np.diff(_slopes(*curve), prepend=0.0, append=0.0) for curve in curves])
+    order = np.argsort(points, kind="stable")
+    points = points[order]
+    rises = np.cumsum(bends[order])[:-1] * np.diff(points)
+    heights = sum(curve[1][0] for curve in curves) + np.concatenate([[0.0], np.cumsum(rises)])
+    return points, np.maximum.accumulate(heights)
+
+
+def _slopes(points: Floats, heights: Floats) -> Floats:
+    """The slope after each point but the last; 0 where two points are one."""
+    distance = np.diff(points)
+    return np.divide(np.diff(heights), distance, out=np.zeros_like(distance), where=distance > 0)
 
 
 def _in_whole_numbers(shares: Sequence[float], total: int) -> list[int]:

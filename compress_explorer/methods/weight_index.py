@@ -5,9 +5,11 @@ the mantissa. A bin [a, b) has b / a <= 1 + 2^-7, so a cut that falls inside a b
 that relative distance, and every statistic that does not cut a bin is exact. The bin at zero ends at 2^-133.
 """
 
+import bisect
+import functools
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +24,17 @@ _PIECE = 2**18
 
 _SIGN = 0x8000
 _UPPER_HALF = 1 if sys.byteorder == "little" else 0
+_INFINITY = 0x7F80
+"""The bin of infinity; those of finite magnitudes stand before it."""
+
+
+def _smallest_magnitudes() -> Floats:
+    """The smallest magnitude in each bin, float64 [bins + 1]; last, for the bin of infinity, the largest float32."""
+    patterns = np.arange(_INFINITY + 1, dtype=np.uint32) << 16
+    return np.minimum(patterns.view(np.float32).astype(np.float64), float(np.finfo(np.float32).max))
+
+
+_EDGES = _smallest_magnitudes()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -70,7 +83,7 @@ class WeightIndex:
         order = np.concatenate([np.arange(2 * _SIGN - 1, _SIGN, -1), np.arange(_SIGN)])
         occupied = order[moments[0, order] > 0]
         bins, negative = occupied % _SIGN, occupied >= _SIGN
-        near, far = _bin_edge(bins), _bin_edge(bins + 1)
+        near, far = _EDGES[bins], _EDGES[bins + 1]
         return cls(
             magnitude_bins=bins,
             lower=np.where(negative, -far, near),
@@ -104,23 +117,21 @@ class WeightIndex:
         """The largest magnitude; 0 when there are no weights."""
         return max(abs(self.minimum), abs(self.maximum))
 
+    @functools.cached_property
+    def magnitudes_up_to(self) -> Integers:
+        """How many weights lie in each bin of finite magnitudes or in one before it, int64 [32640]; counted once."""
+        counts = np.bincount(self.magnitude_bins, weights=self.moments[0], minlength=_INFINITY)
+        return np.cumsum(counts).astype(np.int64)
+
     def count_below(self, cuts: Floats | float) -> Floats:
         """How many weights lie below each cut, float64 shaped like `cuts`; as if even inside a bin."""
-        return np.asarray(self._below(cuts)[0])
+        return np.asarray(self.below(cuts)[0])
 
-    def sum_below(self, cuts: Floats | float) -> Floats:
-        """The sum of the weights below each cut, float64 shaped like `cuts`."""
-        return np.asarray(self._below(cuts)[1])
-
-    def sumsq_below(self, cuts: Floats | float) -> Floats:
-        """The sum of squares of the weights below each cut, float64 shaped like `cuts`."""
-        return np.asarray(self._below(cuts)[2])
-
-    def _below(self, cuts: Floats | float) -> Floats:
-        """Count, sum and sum of squares below each cut, float64 [3, *cuts.shape].
+    def below(self, cuts: Floats | float) -> Floats:
+        """Count, sum and sum of squares of the weights below each cut, float64 [3, *cuts.shape].
 
         Inside a bin the weights count as evenly spread. What its true sums have beyond those of an even spread is
-        given out in proportion, so that they are exact at its ends.
+        given out in proportion, so that they are exact at its ends. Counts rise with the cut, in every last bit.
         """
         flat = np.asarray(cuts, dtype=np.float64).ravel()
         place = np.searchsorted(self.upper, flat, side="right")
@@ -146,17 +157,23 @@ def magnitude_quantile(indices: Sequence[WeightIndex], count: int) -> float:
     Summed over the layers, `count_below(threshold) - count_below(-threshold)` equals `count`, or the number
     of weights that are zero already if those are more. 0 when `count` is not positive, or there are no weights.
     """
-    if count <= 0 or not any(index.count for index in indices):
+    up_to = _magnitudes_up_to([index.magnitudes_up_to for index in indices])
+    total = up_to(-1)
+    if count <= 0 or total == 0:
         return 0.0
-    counts = np.zeros(_SIGN, dtype=np.int64)
-    for index in indices:
-        np.add.at(counts, index.magnitude_bins, index.moments[0].astype(np.int64))
-    bins = np.flatnonzero(counts)
-    reached = np.cumsum(counts[bins])
-    place = int(np.searchsorted(reached, min(count, reached[-1])))
-    near, far = _bin_edge(bins[place : place + 1] + np.array([0, 1]))
-    share = 1 - (reached[place] - count) / counts[bins[place]]
-    return float(far if bins[place] == 0 else near + share * (far - near))
+    place = bisect.bisect_left(range(_INFINITY), min(count, total), key=up_to)
+    near, far = _EDGES.item(place), _EDGES.item(place + 1)
+    if place == 0:
+        return far
+    share = 1 - (up_to(place) - count) / (up_to(place) - up_to(place - 1))
+    return near + share * (far - near)
+
+
+def _magnitudes_up_to(curves: Sequence[Integers]) -> Callable[[int], int]:
+    """How many magnitudes of all layers lie up to a place of these curves; of one layer in a third of the time."""
+    if len(curves) == 1:
+        return curves[0].item
+    return lambda place: sum([curve.item(place) for curve in curves])
 
 
 def _moments(weight: Tensor, kept: Tensor | None) -> tuple[Floats, float, float]:
@@ -185,9 +202,3 @@ def _moments(weight: Tensor, kept: Tensor | None) -> tuple[Floats, float, float]
 def _mean_powers(low: Floats, high: Floats) -> Floats:
     """The means of 1, x and x^2 over numbers spread evenly from `low` to `high`, [3, *low.shape]."""
     return np.stack([np.ones_like(low), (low + high) / 2, (low * low + low * high + high * high) / 3])
-
-
-def _bin_edge(bins: Integers) -> Floats:
-    """The smallest magnitude in each bin, float64; for the bin past the last, the largest finite float32."""
-    edges = (bins.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
-    return np.minimum(edges, float(np.finfo(np.float32).max))

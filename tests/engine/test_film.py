@@ -72,6 +72,53 @@ def test_a_method_without_a_preview_has_no_frames_at_first():
     assert film.has_frame(30)
 
 
+def test_only_positions_that_the_index_can_tell_have_frames_at_first():
+    """Of binary weights those of one bit; further bits code what the first leaves."""
+    film = film_of(Step("binary", bits=2, granularity="tensor"), "bits")
+    frames = film.sweep().frames
+    assert [frame is not None for frame in frames] == [value == 1 for value in film.values]
+    assert frames[0] is not None
+    assert frames[0].value == 1
+
+
+def test_a_step_that_leaves_all_layers_out_has_no_frames_at_first():
+    film = film_of(Step("magnitude", overrides={"*": None}), "sparsity")
+    assert not film.has_frame(30)
+    film.settle(30)
+    frame = film.sweep().frames[30]
+    assert frame is not None
+    assert frame.zeros == 0
+
+
+def test_every_preview_is_that_of_its_own_recipe():
+    film = film_of(Step("magnitude", sparsity=0.305, overrides={"0": {"sparsity": 0.9}}), "sparsity")
+    previews = film.sweep().frames
+    assert film.values.index(0.305) == 31
+    for place in (0, 31, 40, 90, 99):
+        preview = previews[place]
+        film.settle(place)
+        exact = film.sweep().frames[place]
+        assert preview is not None
+        assert exact is not None
+        assert (preview.value, preview.exact, exact.exact) == (film.values[place], False, True)
+        assert preview.zeros == exact.zeros
+        assert preview.layer_zeros == exact.layer_zeros
+
+
+def test_what_a_bench_keeps_of_the_last_call_is_never_that_of_another():
+    bench = Bench(network())
+    recipes = [bench.check(Recipe(Step("integer", bits=bits))) for bits in (3, 5)]
+    views = [(WHOLE_MODEL, 0.0), ("0.weight", 0.0), ("0.weight", 9.0)]
+    for recipe in (*recipes, *reversed(recipes)):
+        assert bench.size(recipe) == Bench(network()).size(recipe)
+        assert bench.size(recipe) is bench.size(recipe)
+    for layer, largest in (*views, *reversed(views)):
+        view, expected = bench.view(layer, largest), Bench(network()).view(layer, largest)
+        assert (view.layer, view.shown, view.axis) == (layer, expected.shown, expected.axis)
+        assert view.before.tolist() == expected.before.tolist()
+        assert view is bench.view(layer, largest)
+
+
 def test_measuring_tells_every_batch():
     film = film_of(Step("integer", bits=4), "bits")
     told: list[int] = []

@@ -9,6 +9,7 @@ index (2^-7 of their size). Where they do not, e.g. bfloat16 numbers, a bin is t
 import functools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -17,12 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from compress_explorer.engine.bench import WHOLE_MODEL, Bench
-from compress_explorer.engine.preview import largest_level, preview_frame, preview_maps
+from compress_explorer.engine.preview import largest_level, preview_frames, preview_maps
 from compress_explorer.methods.catalogue import METHODS
+from compress_explorer.methods.scalar_map import ScalarMap
+from compress_explorer.methods.weight_index import Floats, WeightIndex
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.recipe import Recipe, Step
 from compress_explorer.spec.sweep import Frame
+from tests.case import case
 
 WEIGHTS = 12_000 + 800
 GENERATOR = torch.Generator().manual_seed(0)
@@ -94,9 +98,9 @@ def frames(name: str, step: Step, layer: str = WHOLE_MODEL) -> tuple[Frame, Fram
     maps = preview_maps(bench, recipe)
     if maps is None:
         return None
-    view = bench.view(layer, largest_level(maps))
-    size = bench.size(recipe)
-    return preview_frame(bench, 0, maps, view, size), bench.frame(recipe, 0, view)
+    view = bench.view(layer, largest_level([maps]))
+    (preview,) = preview_frames(bench, [0], [maps], view, bench.size(recipe))
+    return preview, bench.frame(recipe, 0, view)
 
 
 def pairs(names: dict[str, Tensor], method: str) -> Iterator[tuple[tuple[str, Step], Frame, Frame]]:
@@ -224,4 +228,49 @@ def test_recipes_of_several_steps_and_other_granularities_have_none():
         [],
     ):
         assert preview_maps(bench, bench.check(Recipe(steps))) is None
-    assert largest_level(None) == 0
+    assert largest_level([None]) == 0
+    assert preview_frames(bench, [], [], bench.view(WHOLE_MODEL), bench.size(Recipe())) == []
+
+
+def all_maps(bench: Bench) -> dict[Step, dict[str, ScalarMap]]:
+    """The maps of every setting that has a preview."""
+    found = {step: preview_maps(bench, bench.check(Recipe(step))) for step in SETTINGS}
+    return {step: maps for step, maps in found.items() if maps is not None}
+
+
+@pytest.mark.parametrize("layer", [WHOLE_MODEL, "0.weight", "1.weight"])
+def test_many_positions_at_once_are_each_by_itself(layer):
+    """Even of different methods, in any order."""
+    for name, bench in BENCHES.items():
+        maps = all_maps(bench)
+        view, size = bench.view(layer, largest_level(maps.values())), bench.size(Recipe())
+        steps = list(maps)
+        together = preview_frames(bench, range(len(steps)), list(maps.values()), view, size)
+        for value, (step, frame) in enumerate(zip(steps, together, strict=True)):
+            with case(name, step):
+                (alone,) = preview_frames(bench, [value], [maps[step]], view, size)
+                assert replace(frame, errors=()) == replace(alone, errors=())
+                for first, second in zip(frame.errors, alone.errors, strict=True):
+                    assert replace(first, noise=0.0) == replace(second, noise=0.0)
+                    assert first.noise == pytest.approx(second.noise, rel=1e-12)
+
+
+def test_the_index_is_asked_no_more_often_for_more_positions(monkeypatch):
+    bench = BENCHES["normal"]
+    maps = list(all_maps(bench).values())
+    view, size = bench.view(WHOLE_MODEL), bench.size(Recipe())
+    asked: list[int] = []
+    below = WeightIndex.below
+
+    def counting(index: WeightIndex, cuts: Floats | float) -> Floats:
+        asked.append(np.size(cuts))
+        return below(index, cuts)
+
+    monkeypatch.setattr(WeightIndex, "below", counting)
+
+    def questions(positions: list[dict[str, ScalarMap]]) -> int:
+        asked.clear()
+        preview_frames(bench, range(len(positions)), positions, view, size)
+        return len(asked)
+
+    assert questions(maps[:2]) == questions(maps) == questions(10 * maps) > 0

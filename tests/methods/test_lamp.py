@@ -155,6 +155,26 @@ def test_zeros_of_the_preview_are_exact_in_total_and_near_in_each_layer(sparsity
         assert counts == pytest.approx(exact, abs=3)
 
 
+@pytest.mark.parametrize("sparsity", [0.5, 0.6, 0.8, 1.0])
+def test_a_layer_of_zeros_is_dropped_first_in_the_preview_too(sparsity):
+    layers = [torch.zeros(10, 10), normal(4, 25, seed=4)]
+    indices = [WeightIndex.build(weight) for weight in layers]
+    counts = [lost(*entry) for entry in zip(indices, preview(indices, sparsity=sparsity), strict=True)]
+    assert counts == pytest.approx([100, round(200 * sparsity) - 100], abs=1e-6)
+    masks = apply(layers, [all_kept(weight) for weight in layers], sparsity=sparsity)
+    assert counts == pytest.approx([zeros([mask]) for mask in masks], abs=1e-6)
+
+
+@pytest.mark.parametrize("sparsity", [0.3, 0.9])
+def test_a_preview_remembers_nothing_of_other_layers(sparsity):
+    first, second = ([WeightIndex.build(weight * scale) for weight in LAYERS[:2]] for scale in (1.0, 3.0))
+    expected = [[entry.cuts.tolist() for entry in preview(layers, sparsity=sparsity)] for layers in (first, second)]
+    again = [[entry.cuts.tolist() for entry in preview(layers, sparsity=sparsity)] for layers in (first, second)]
+    assert again == expected
+    for small, large in zip(*expected, strict=True):
+        assert large == pytest.approx([3 * cut for cut in small], rel=2**-6)
+
+
 @pytest.mark.parametrize("sparsity", [0.0, 0.3, 0.8, 1.0])
 def test_zeros_of_the_preview_are_exact_in_total_in_every_case(sparsity):
     for name in WEIGHTS:
@@ -165,3 +185,12 @@ def test_zeros_of_the_preview_are_exact_in_total_in_every_case(sparsity):
             already = sum(index.zeros for index in indices)
             wanted = round(sparsity * sum(weight.numel() for weight in layers))
             assert sum(counts) == pytest.approx(0 if wanted == 0 else max(wanted, already), abs=1e-6)
+
+
+@given(weights=st.lists(matrices(), min_size=1, max_size=4), sparsity=st.floats(0, 1))
+def test_zeros_of_the_preview_are_exact_in_total_whatever_the_layers(weights, sparsity):
+    indices = [WeightIndex.build(weight) for weight in weights]
+    counts = [lost(*entry) for entry in zip(indices, preview(indices, sparsity=sparsity), strict=True)]
+    already = sum(index.zeros for index in indices)
+    wanted = round(sparsity * sum(weight.numel() for weight in weights))
+    assert sum(counts) == pytest.approx(0 if wanted == 0 else max(wanted, already), abs=1e-6)

@@ -103,10 +103,7 @@ def test_squared_error_from_the_index_is_that_of_the_method(method, values):
     weight = normal(100, 300)
     error = (weight - method.apply(weight, all_kept(weight), **values).decode()).double().square().sum().item()
     index, entry = preview_of(method, weight, values)
-    count, total, squares = (
-        np.diff(below(entry.cuts), prepend=0, append=below(np.inf))
-        for below in (index.count_below, index.sum_below, index.sumsq_below)
-    )
+    count, total, squares = np.diff(index.below(np.concatenate([[-np.inf], entry.cuts, [np.inf]])), axis=1)
     estimate = (squares - 2 * entry.levels * total + entry.levels**2 * count).sum()
     assert 10 * abs(np.log10(estimate / error)) < 0.01
 

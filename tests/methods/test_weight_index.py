@@ -42,9 +42,11 @@ def test_statistics_below_the_edge_of_a_bin_are_exact(name):
     edges = edges[np.abs(edges) > 2.0**-133]
     below = [values[values < edge] if edge > 0 else values[values <= edge] for edge in edges]
     scale = np.abs(values).max()
-    np.testing.assert_array_equal(index.count_below(edges), [part.size for part in below])
-    np.testing.assert_allclose(index.sum_below(edges), [part.sum() for part in below], rtol=1e-9, atol=1e-12 * scale)
-    np.testing.assert_allclose(index.sumsq_below(edges), [np.square(part).sum() for part in below], rtol=1e-9)
+    counts, sums, squares = index.below(edges)
+    np.testing.assert_array_equal(counts, [part.size for part in below])
+    np.testing.assert_array_equal(counts, index.count_below(edges))
+    np.testing.assert_allclose(sums, [part.sum() for part in below], rtol=1e-9, atol=1e-12 * scale)
+    np.testing.assert_allclose(squares, [np.square(part).sum() for part in below], rtol=1e-9)
 
 
 @given(weight=matrices(), cut=st.floats(-3, 3))
@@ -61,15 +63,25 @@ def test_counts_rise_with_the_cut(weight):
     assert (np.diff(index.count_below(np.linspace(-3, 3, 301))) >= 0).all()
 
 
+@given(weight=matrices(largest=100), bounds=st.tuples(st.floats(-100, 100), st.floats(-100, 100)))
+def test_counts_below_a_cut_within_bounds_are_those_of_the_cut_within_those_of_the_bounds(weight, bounds):
+    """To the last bit, which the histograms of previews rely on."""
+    index, (low, high) = WeightIndex.build(weight), sorted(bounds)
+    cuts = np.concatenate([np.linspace(-100, 100, 50), *(np.nextafter(bounds, end) for end in (-np.inf, np.inf))])
+    expected = index.count_below(np.clip(cuts, low, high))
+    np.testing.assert_array_equal(np.clip(index.count_below(cuts), *index.count_below(np.array([low, high]))), expected)
+
+
 @pytest.mark.parametrize("cut", [-1.3, -0.6, 0.001, 0.7071, 1.9])
 def test_evenly_spread_weights_are_cut_in_the_right_proportion(cut):
     """Inside a bin too: 200,001 weights from -2 to 2 have thousands in the larger bins."""
     values = np.linspace(-2, 2, 200_001, dtype=np.float32).astype(np.float64)
     index = WeightIndex.build(torch.from_numpy(values))
     below = values[values < cut]
-    assert index.count_below(cut) == pytest.approx(below.size, abs=2)
-    assert index.sum_below(cut) == pytest.approx(below.sum(), abs=4)
-    assert index.sumsq_below(cut) == pytest.approx(np.square(below).sum(), abs=8)
+    count, total, squares = index.below(cut)
+    assert count == index.count_below(cut) == pytest.approx(below.size, abs=2)
+    assert total == pytest.approx(below.sum(), abs=4)
+    assert squares == pytest.approx(np.square(below).sum(), abs=8)
 
 
 def test_below_zero_are_the_negative_weights_alone():
@@ -124,6 +136,14 @@ def test_exactly_so_many_magnitudes_lie_within_the_quantile(name, share):
     threshold = index.magnitude_quantile(wanted)
     within = index.count_below(threshold) - index.count_below(-threshold)
     assert within == pytest.approx(wanted if wanted == 0 else max(wanted, index.zeros), abs=1e-6)
+
+
+@every_case
+def test_magnitudes_up_to_are_those_of_the_float_patterns(name):
+    index, values = WeightIndex.build(WEIGHTS[name]), np.abs(WEIGHTS[name].numpy().ravel())
+    bins = np.sort(values.view(np.uint32) >> 16)
+    expected = np.searchsorted(bins, np.arange(0x7F80), side="right")
+    np.testing.assert_array_equal(index.magnitudes_up_to, expected)
 
 
 @given(weight=matrices(), share=st.floats(0.01, 1))
