@@ -220,7 +220,7 @@ class LiveEngine:
 
         film.settle(own)
         self._send("point", request, setting, film, own, own)
-        self._send("status", request, setting, film, own, own, reports=self.bench.reports(setting.recipe))
+        self._send("reports", request, setting, film, own, own, reports=self.bench.reports(setting.recipe))
         film.measure(own, None, lambda: self._stale(request), news)
         self._check(request)
 
@@ -276,7 +276,7 @@ class LiveEngine:
 
     def _send(
         self,
-        kind: Literal["point", "status"],
+        kind: Literal["point", "reports", "status"],
         request: int,
         setting: Setting,
         film: Film,

@@ -17,7 +17,8 @@ class Update:
     Attributes:
         request: the number of the request that is being answered.
         state: of the accuracy of the request's own setting.
-        kind: "point": the point `index` of the sweep changed; "status": only the state or the words did.
+        kind: "point": the point `index` of the sweep changed; "reports": what the steps did became known; "status":
+            only the state or the words changed.
         setting: the setting of the request.
         sweep: everything known of the sweep in hand; None where there is none yet, or because of an error.
         index: the point that changed, or the request's own.
@@ -29,7 +30,7 @@ class Update:
 
     request: int
     state: State
-    kind: Literal["point", "status"]
+    kind: Literal["point", "reports", "status"]
     setting: Setting
     sweep: Sweep | None = None
     index: int = 0
