@@ -4,6 +4,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import sys
 from pathlib import Path
 
 from benchmarks import budgets, curves, methods, peers, slider_to_paint
@@ -58,15 +59,9 @@ def section(rows: list[Row], names: str) -> str:
     return f"{table(rows, names)}\n\n{lost(rows)}"
 
 
-def main() -> None:
-    """Runs every benchmark and writes the table."""
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
-    text = f"""# Measured
-
-{datetime.date.today()}, {processor()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()},
-{versions}, headless Chromium. Each table was made in one run by `make bench`.
-
-## Slider to pixels, in JupyterLab
+def slider() -> str:
+    """The Explorer in JupyterLab."""
+    return f"""## Slider to pixels, in JupyterLab
 
 LeNet-300-100 on the 10,000 test images of MNIST; magnitude pruning, {slider_to_paint.PRESSES} key presses on each
 slider in turn, all in one page. After each press the accuracy that both notebooks show is checked to be equal.
@@ -77,35 +72,75 @@ slider in turn, all in one page. After each press the accuracy that both noteboo
 full evaluation with a DataLoader (`benchmarks/contenders.py`). The Explorer had filled its curve before the first
 press, as it does when nothing moves: its exact accuracy is remembered then ("foreseen"), while today's notebook
 measures after every press. "Painted" is the animation frame after the figure was drawn, or after the text was set.
+"""
 
-## Curves and layers, beside the loop that one writes today
+
+def whole_curves() -> str:
+    """Sweeps and sensitivity."""
+    return f"""## Curves and layers, beside the loop that one writes today
 
 Magnitude pruning, accuracy on all test images. The loop: `copy.deepcopy`, `torch.nn.utils.prune`, a DataLoader over the
 test tensors in batches of 256 (`benchmarks/curves.py`). Ours also gives histogram, error and every size. Each run once,
 after a warm-up.
 
 {section(curves.run(), "what")}
+"""
 
-## The engine by itself
 
-The processor's time and the memory are those of one process; a plain pass is a loop over batches of 256 images.
+def engine() -> str:
+    """What the engine costs by itself."""
+    return f"""## The engine by itself
+
+A plain pass is a loop over batches of 256 images.
 
 {budgets.table(budgets.run())}
+"""
 
-## Other libraries
+
+def libraries() -> str:
+    """Other libraries."""
+    return f"""## Other libraries
 
 {section(peers.run(), "library and task")}
+"""
 
-## Methods beside their oracles
+
+def single_methods() -> str:
+    """Methods beside their oracles."""
+    return f"""## Methods beside their oracles
 
 On normally distributed weights of a square layer. Answers: the share of equal results, unless said otherwise; for
 sweeps the largest relative difference of the figures. A sweep counts the building of the index, once.
 
 {section(methods.run(), "method / oracle")}
 """
-    RESULTS.write_text(text, encoding="utf-8")
-    print(text)
+
+
+SECTIONS = {
+    "slider": slider,
+    "curves": whole_curves,
+    "engine": engine,
+    "libraries": libraries,
+    "methods": single_methods,
+}
+
+
+def main(names: list[str]) -> None:
+    """Runs every benchmark and writes the page; or prints the sections named."""
+    parts = []
+    for name in names or SECTIONS:
+        parts.append(SECTIONS[name]())
+        print(parts[-1], flush=True)
+    if names:
+        return
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    head = f"""# Measured
+
+{datetime.date.today()}, {processor()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()},
+{versions}, headless Chromium. All of this page was made in one run by `make bench`.
+"""
+    RESULTS.write_text("\n".join([head, *parts]), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

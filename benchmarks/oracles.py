@@ -238,6 +238,7 @@ CONTESTS = (
         lambda w: ternary.apply(w, kept(w), threshold="best"),
         lambda w: LSBQuantizer(optimal=True).quantize(w, 0)[0],
         not_worse,
+        largest=MILLION,
     ),
     Contest(
         "k-means 16, optimal / kmeans1d (quality: their error over ours)",
