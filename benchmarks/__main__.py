@@ -30,7 +30,7 @@ REASONS = {
     "torchao, 8 bits a channel": "ours also decodes the weights, checks the network and reports what the step did; "
     "the quantization itself is faster, see the methods.",
     "optimum-quanto, 8 bits a channel": "as beside torchao.",
-    "21 sparsities, exact": "where a forward pass takes less than three milliseconds, a position's histogram and its "
+    "21 sparsities": "where a forward pass takes less than three milliseconds, a position's histogram and its "
     "size in every accounting, which the loop does not give, take most of the time.",
 }
 """Why we lose, by the beginning of the row's name."""

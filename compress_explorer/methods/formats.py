@@ -6,8 +6,11 @@ from itertools import product
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+Bytes = npt.NDArray[np.uint8]
 
 WeightFormat = Literal[
     "nf4",
@@ -57,11 +60,9 @@ class Format:
     Attributes:
         levels: float32 [2^bits] by code; NaN where a code is not used: infinities, NaNs, and -0, so that zero has
             one code only.
-        dtype: torch's own type with these codes, or None.
     """
 
     levels: Tensor
-    dtype: torch.dtype | None = None
 
     @property
     def bits(self) -> int:
@@ -88,11 +89,37 @@ class Format:
 
         For floating-point formats this is rounding to nearest, ties to even, saturating.
         """
-        if self.dtype is not None:  # several times as fast as looking for the place among 250 levels
-            codes = values.clamp(-self.largest, self.largest).to(self.dtype).view(torch.uint8)
-            return codes.masked_fill_(codes == _MINUS_ZERO, 0)
+        if self._table is not None and values.device.type == "cpu":
+            return self._looked_up(self._table, values)
+        return self._among_cuts(values)
+
+    def _among_cuts(self, values: Tensor) -> Tensor:
         place = torch.bucketize(values, self._cuts.to(values.device), out_int32=True)
         return self.used.to(values.device).index_select(0, place.flatten()).view_as(values)
+
+    @staticmethod
+    def _looked_up(table: Bytes, values: Tensor) -> Tensor:
+        """The entry of each value's key, a piece at a time so that it stays in the processor's cache."""
+        patterns = values.reshape(-1).numpy().view(np.uint32)
+        codes = np.empty(patterns.size, dtype=np.uint8)
+        for start in range(0, patterns.size, _PIECE):
+            piece = patterns[start : start + _PIECE]
+            np.take(table, _keys(piece), out=codes[start : start + _PIECE], mode="clip")
+        return torch.from_numpy(codes).view(values.shape)
+
+    @cached_property
+    def _table(self) -> Bytes | None:
+        """The code of every key, uint8 [65536]; None where two levels meet within a key.
+
+        Eight times as fast as looking for the place among the cuts. It serves all floating-point formats.
+        """
+        levels = self.levels[self.used.long()].double().numpy()
+        halfway = (levels[:-1] + levels[1:]) / 2
+        rounded = halfway.astype(np.float32)
+        if (rounded != halfway).any() or (rounded.view(np.uint32) & 0x1FFFF).any():
+            return None
+        numbers = (np.arange(2**16, dtype=np.uint32) << 16).view(np.float32)
+        return self._among_cuts(torch.from_numpy(np.nan_to_num(numbers))).numpy()
 
     @cached_property
     def _cuts(self) -> Tensor:
@@ -105,18 +132,29 @@ class Format:
         return torch.from_numpy(np.where(beyond, np.nextafter(cuts, np.float32(-np.inf)), cuts))
 
 
-_MINUS_ZERO = 0x80
-"""The code of -0 in torch's types of 8 bits."""
+_PIECE = 2**17
+"""Numbers that are looked up at once."""
 
 
-def _signed(magnitudes: list[float], codes: int, dtype: torch.dtype | None = None) -> Format:
+def _keys(patterns: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """The upper half of float32 patterns, odd where anything follows.
+
+    An even key stands for one number, an odd one for all between two of these: numbers with the same key have the same
+    code, where levels meet at numbers with even keys.
+    """
+    keys = patterns >> np.uint32(16)
+    keys |= (patterns & 0xFFFF) != 0
+    return keys
+
+
+def _signed(magnitudes: list[float], codes: int) -> Format:
     """Sign and magnitude: the highest bit of a code is its sign. Magnitudes are those of codes 0, 1, ..."""
     unused = [float("nan")] * (codes // 2 - len(magnitudes))
     negative = [-magnitude if magnitude else float("nan") for magnitude in magnitudes]
-    return Format(torch.tensor(magnitudes + unused + negative + unused), dtype)
+    return Format(torch.tensor(magnitudes + unused + negative + unused))
 
 
-def _floating(exponent_bits: int, mantissa_bits: int, finite: int, dtype: torch.dtype | None = None) -> Format:
+def _floating(exponent_bits: int, mantissa_bits: int, finite: int) -> Format:
     """Sign, exponent and mantissa with subnormal numbers; the first `finite` magnitude codes are finite numbers."""
     bias, steps = 2 ** (exponent_bits - 1) - 1, 2**mantissa_bits
     magnitudes = []
@@ -124,7 +162,7 @@ def _floating(exponent_bits: int, mantissa_bits: int, finite: int, dtype: torch.
         exponent, fraction = divmod(code, steps)
         significand = fraction + steps if exponent else fraction
         magnitudes.append(significand * 2.0 ** (max(exponent, 1) - bias - mantissa_bits))
-    return _signed(magnitudes, 2 ** (1 + exponent_bits + mantissa_bits), dtype)
+    return _signed(magnitudes, 2 ** (1 + exponent_bits + mantissa_bits))
 
 
 def _apot(bits: int) -> Format:
@@ -165,8 +203,8 @@ FORMATS: dict[str, Format] = {
     "fp6-e2m3": _floating(2, 3, finite=32),
     "fp6-e3m2": _floating(3, 2, finite=32),
     "fp8-e3m4": _floating(3, 4, finite=112),
-    "fp8-e4m3": _floating(4, 3, finite=127, dtype=torch.float8_e4m3fn),
-    "fp8-e5m2": _floating(5, 2, finite=124, dtype=torch.float8_e5m2),
+    "fp8-e4m3": _floating(4, 3, finite=127),
+    "fp8-e5m2": _floating(5, 2, finite=124),
     **{f"apot-{bits}": _apot(bits) for bits in APOT_EXPONENTS},
 }
 """The formats of weights by name, see `WeightFormat`."""

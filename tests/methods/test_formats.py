@@ -142,3 +142,22 @@ def test_double_quantization_is_within_half_a_step_and_exact_where_all_are_alike
         assert (block - back).abs().max() <= factor * 0.00705 + 1e-6 * (mean + factor)
     if len(set(scales)) == 1:
         torch.testing.assert_close(decoded, scale)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_looking_up_is_the_same_as_searching(name):
+    """On every bound of two codes, the numbers next to it, and many more, of both signs."""
+    number_format = FORMATS[name]
+    levels = number_format.levels[number_format.used.long()].double()
+    halfway = ((levels[:-1] + levels[1:]) / 2).float()
+    near = [torch.nextafter(halfway, torch.tensor(end)) for end in (-torch.inf, torch.inf)]
+    spread = torch.randn(20_000, generator=torch.Generator().manual_seed(0)) * number_format.largest
+    extremes = torch.tensor([0.0, -0.0, 1e-45, -1e-45, 3e38, -3e38])
+    values = torch.cat([halfway, *near, levels.float(), spread, spread * 1e-3, extremes])
+    assert torch.equal(number_format.nearest(values), number_format._among_cuts(values))
+
+
+def test_floating_point_formats_are_looked_up():
+    looked_up = {name for name, entry in FORMATS.items() if entry._table is not None}
+    assert {"fp4-e2m1", "fp6-e2m3", "fp6-e3m2", "fp8-e3m4", "fp8-e4m3", "fp8-e5m2"} <= looked_up
+    assert "nf4" not in looked_up
