@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.duel import Row, duel
+from benchmarks.more_oracles import MORE
 from benchmarks.oracles import CONTESTS, Contest
 from benchmarks.sweeps import SWEEPS, SweepContest, largest_difference
 
@@ -36,6 +37,6 @@ def run() -> list[Row]:
     """Every contest on every size that it is held on."""
     rows = []
     for size, (height, width) in SIZES.items():
-        rows += [method_row(contest, size) for contest in CONTESTS if height * width <= contest.largest]
+        rows += [method_row(contest, size) for contest in (*CONTESTS, *MORE) if height * width <= contest.largest]
         rows += [sweep_row(contest, size) for contest in SWEEPS if height * width <= contest.largest]
     return rows

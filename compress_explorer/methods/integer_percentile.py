@@ -1,11 +1,14 @@
 """Uniform quantization that clips what lies beyond a percentile of the weights."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from compress_explorer.methods.code import Code
 from compress_explorer.methods.granularity import columns_per_scale, granularity_parameter, to_blocks
+from compress_explorer.methods.sparsity import none_pruned
 from compress_explorer.methods.uniform import (
     bits_parameter,
     group_size_parameter,
@@ -13,9 +16,12 @@ from compress_explorer.methods.uniform import (
     scheme_parameter,
     uniform_grid,
 )
-from compress_explorer.methods.weight_index import Floats
+from compress_explorer.methods.weight_index import Floats, Integers
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter
+
+FEW_PLACES = 8
+"""Up to so many order statistics are selected one by one, more by sorting."""
 
 
 def apply(
@@ -50,11 +56,13 @@ def apply(
     columns = columns_per_scale(weight, granularity, group_size)
     blocks = to_blocks(weight, granularity, columns)
     counted = to_blocks(kept, granularity, columns)
-    ranked = torch.where(counted, blocks.abs() if scheme == "symmetric" else blocks, torch.inf).cpu().numpy()
-    ordered, counts = np.sort(ranked, axis=2), counted.sum(dim=2).cpu().numpy()
+    values = blocks.abs() if scheme == "symmetric" else blocks
+    ranked = (values if none_pruned(counted) else torch.where(counted, values, torch.inf)).cpu().numpy()
+    counts = np.count_nonzero(counted.cpu().numpy(), axis=2)
+    shares = _shares(percentile, scheme)
+    ordered = _in_their_places(ranked, [place for share in shares for place in _neighbours(counts, share)[1:]])
     low, high = (
-        torch.from_numpy(_quantiles(ordered, counts, share).astype(np.float32)).to(weight.device)
-        for share in _shares(percentile, scheme)
+        torch.from_numpy(_quantiles(ordered, counts, share).astype(np.float32)).to(weight.device) for share in shares
     )
     return round_to_grid(blocks, uniform_grid(low, high, bits, scheme), bits, weight.shape)
 
@@ -73,16 +81,27 @@ def _quantiles(ordered: np.ndarray, counts: np.ndarray, share: float) -> Floats:
         counts: int [rows, groups], how many of them count.
         share: 0 to 1.
     """
-    last = np.maximum(counts - 1, 0)
-    place = share * last
-    below = np.floor(place).astype(np.int64)
+    place, below, above = _neighbours(counts, share)
     near, far = (
-        np.take_along_axis(ordered, index[:, :, None], axis=2)[:, :, 0].astype(np.float64)
-        for index in (below, np.minimum(below + 1, last))
+        np.take_along_axis(ordered, index[:, :, None], axis=2)[:, :, 0].astype(np.float64) for index in (below, above)
     )
     near, far = (np.where(counts > 0, end, 0.0) for end in (near, far))
     ends: Floats = near + (place - below) * (far - near)
     return ends
+
+
+def _neighbours(counts: Integers, share: float) -> tuple[Floats, Integers, Integers]:
+    """The place of a quantile among so many ordered values, and the whole places below and above it."""
+    last = np.maximum(counts - 1, 0)
+    place = share * last
+    below = np.floor(place).astype(np.int64)
+    return place, below, np.minimum(below + 1, last)
+
+
+def _in_their_places(ranked: np.ndarray, places: Sequence[Integers]) -> np.ndarray:
+    """The rows so far sorted that these places hold what they would if all were; few places need no whole sort."""
+    wanted = np.unique(np.concatenate([place.ravel() for place in places]))
+    return np.partition(ranked, wanted, axis=2) if wanted.size <= FEW_PLACES else np.sort(ranked, axis=2)
 
 
 METHOD = Method(
