@@ -13,6 +13,7 @@ from compress_explorer.methods.clusters import (
 )
 from compress_explorer.methods.code import Code
 from compress_explorer.methods.optimal_clusters import optimal_centroids
+from compress_explorer.methods.seed import seed_parameter
 from compress_explorer.methods.weight_index import Floats
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Parameter
@@ -106,16 +107,8 @@ METHOD = Method(
             choices=("linear", "density", "random", "optimal"),
             help="Where the centroids begin: evenly spaced, as dense as the weights, or at random; or the optimum.",
         ),
-        Parameter(
-            name="seed",
-            label="Seed",
-            kind="integer",
-            default=0,
-            minimum=0,
-            maximum=2**31 - 1,
-            soft_maximum=20,
-            when=("start", ("random",)),
-            help="Which weights a random start draws: the same seed always draws the same ones.",
+        seed_parameter(
+            "Which weights a random start draws: the same seed always draws the same ones.", when=("start", ("random",))
         ),
     ),
     scope="tensor",

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from compress_explorer.methods.code import Code
+from compress_explorer.methods.seed import seed_parameter
 from compress_explorer.methods.vector_clusters import (
     Codes,
     Vectors,
@@ -124,16 +125,7 @@ METHOD = Method(
             unit="steps",
             help="How often, at most, the codewords move to the mean of their subvectors.",
         ),
-        Parameter(
-            name="seed",
-            label="Seed",
-            kind="integer",
-            default=0,
-            minimum=0,
-            maximum=2**31 - 1,
-            soft_maximum=20,
-            help="Which subvectors the start draws: the same seed always draws the same ones.",
-        ),
+        seed_parameter("Which subvectors the start draws: the same seed always draws the same ones."),
     ),
     scope="tensor",
     result="code",

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from compress_explorer.methods.seed import seed_parameter
 from compress_explorer.methods.sparsity import keep_largest, sparsity_parameter, zeros_for
 from compress_explorer.spec.method import Method
-from compress_explorer.spec.parameter import Parameter
 
 
 def apply(weight: Tensor, kept: Tensor, *, sparsity: float = 0.5, seed: int = 0) -> Tensor:
@@ -40,16 +40,7 @@ METHOD = Method(
     source="Random pruning, a baseline of Blalock et al. 2020 (arXiv 2003.03033)",
     parameters=(
         sparsity_parameter(default=0.5),
-        Parameter(
-            name="seed",
-            label="Seed",
-            kind="integer",
-            default=0,
-            minimum=0,
-            maximum=2**31 - 1,
-            soft_maximum=20,
-            help="Which of the random masks: the same seed always draws the same one.",
-        ),
+        seed_parameter("Which of the random masks: the same seed always draws the same one."),
     ),
     scope="tensor",
     result="mask",

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from compress_explorer.methods.seed import seed_parameter
 from compress_explorer.spec.method import Method
-from compress_explorer.spec.parameter import Parameter
 
 
 def apply(weight: Tensor, kept: Tensor, *, seed: int = 0) -> Tensor:
@@ -35,16 +35,7 @@ METHOD = Method(
     formula="M = 1[rand > 0.5],  W_del = (1 − M) ⊙ W,  W′ = W − W_del",
     source="The article's formula for random pruning, as written",
     parameters=(
-        Parameter(
-            name="seed",
-            label="Seed",
-            kind="integer",
-            default=0,
-            minimum=0,
-            maximum=2**31 - 1,
-            soft_maximum=20,
-            help="Which of the random masks: the only setting there is, and it changes the number of zeros too.",
-        ),
+        seed_parameter("Which of the random masks: the only setting there is, and it changes the number of zeros too."),
     ),
     scope="tensor",
     result="mask",

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from compress_explorer.methods.code import Code
 from compress_explorer.methods.granularity import columns_per_scale, granularity_parameter, to_blocks
+from compress_explorer.methods.seed import seed_parameter
 from compress_explorer.methods.uniform import (
     bits_parameter,
     code_of_numbers,
@@ -13,7 +14,6 @@ from compress_explorer.methods.uniform import (
     uniform_grid,
 )
 from compress_explorer.spec.method import Method
-from compress_explorer.spec.parameter import Parameter
 
 
 def apply(
@@ -69,16 +69,7 @@ METHOD = Method(
         scheme_parameter(),
         granularity_parameter("tensor", "channel", "group", default="tensor"),
         group_size_parameter(),
-        Parameter(
-            name="seed",
-            label="Seed",
-            kind="integer",
-            default=0,
-            minimum=0,
-            maximum=2**31 - 1,
-            soft_maximum=20,
-            help="Which of the random roundings: the same seed always draws the same one.",
-        ),
+        seed_parameter("Which of the random roundings: the same seed always draws the same one."),
     ),
     scope="tensor",
     result="code",
