@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from benchmarks.calibrated import CALIBRATED
 from benchmarks.duel import Row, duel
 from benchmarks.more_oracles import MORE
 from benchmarks.oracles import CONTESTS, Contest
@@ -36,7 +37,12 @@ def sweep_row(contest: SweepContest, size: str) -> Row:
 def run() -> list[Row]:
     """Every contest on every size that it is held on."""
     rows = []
+    contests = (*CONTESTS, *MORE, *CALIBRATED)
     for size, (height, width) in SIZES.items():
-        rows += [method_row(contest, size) for contest in (*CONTESTS, *MORE) if height * width <= contest.largest]
+        rows += [
+            method_row(contest, size)
+            for contest in (*CONTESTS, *MORE, *CALIBRATED)
+            if height * width <= contest.largest
+        ]
         rows += [sweep_row(contest, size) for contest in SWEEPS if height * width <= contest.largest]
     return rows
