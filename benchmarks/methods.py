@@ -39,10 +39,6 @@ def run() -> list[Row]:
     rows = []
     contests = (*CONTESTS, *MORE, *CALIBRATED)
     for size, (height, width) in SIZES.items():
-        rows += [
-            method_row(contest, size)
-            for contest in (*CONTESTS, *MORE, *CALIBRATED)
-            if height * width <= contest.largest
-        ]
+        rows += [method_row(contest, size) for contest in contests if height * width <= contest.largest]
         rows += [sweep_row(contest, size) for contest in SWEEPS if height * width <= contest.largest]
     return rows
