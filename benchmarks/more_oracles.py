@@ -173,6 +173,7 @@ MORE = (
         lambda w: hqq.apply(w, kept(w)),
         lambda w: HqqOptimizer().optimize(w.reshape(-1, 64), qint4, 0),
         same_ranges,
+        largest=MILLION,
     ),
     Contest(
         "svd, a quarter of the rank / scipy",
