@@ -170,7 +170,9 @@ export function mount(el, state, { plotly: loading, send }) {
         if (gone) return;
         if (drawn) el.dispatchEvent(new CustomEvent("ce-painted", { bubbles: true, detail: { figure: name, ...detail } }));
         else retry(name);
-      }).catch(fail);
+      }).catch((error) => {
+        if (panels.get(name) === panel) fail(error); // of a figure taken off the page in mid-draw nothing is missing
+      });
     }
   }
 
