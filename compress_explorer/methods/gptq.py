@@ -84,18 +84,22 @@ def _order(moment: Tensor, order: str) -> Tensor:
 
 def _round_in_turn(work: Tensor, alive: Tensor, levels: Levels, factor: Tensor, tell: Callable[[str], None]) -> Tensor:
     """The whole number of every weight; `work` [g, rows, n] is used up."""
-    numbers = torch.zeros_like(work)
+    # A column of these is read at a time: it lies in one piece in the transposed.
+    scales, lowest, highest, kept = (
+        part.transpose(1, 2).contiguous() for part in (levels.scale, levels.lowest, levels.highest, alive)
+    )
+    numbers = torch.zeros_like(scales)
 
     def settle(column: int, values: Tensor) -> Tensor:
-        scale, lowest, highest = (part[:, :, column] for part in (levels.scale, levels.lowest, levels.highest))
-        rounded = torch.minimum(torch.maximum((values / scale).round(), lowest), highest)
-        numbers[:, :, column] = torch.where(alive[:, :, column], rounded, 0.0)
-        return numbers[:, :, column] * scale
+        rounded = (values / scales[:, column]).round()
+        rounded = torch.minimum(torch.maximum(rounded, lowest[:, column]), highest[:, column])
+        numbers[:, column] = torch.where(kept[:, column], rounded, 0.0)
+        return numbers[:, column] * scales[:, column]
 
     for start in range(0, work.shape[2], BLOCK):
         tell(f"{start:,} of {work.shape[2]:,} columns")
         settle_columns(work, factor, start, min(start + BLOCK, work.shape[2]), settle)
-    return numbers
+    return numbers.transpose(1, 2).contiguous()
 
 
 METHOD = Method(
