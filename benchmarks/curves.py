@@ -69,13 +69,13 @@ def rows_of(
         if entry.difference_interval is not None and truth.difference is not None
     )
     return [
-        Row(f"{name}, exact", setting, exact, loop, 0.0, f"largest difference {100 * apart:.2f} points"),
+        Row(f"{name}, exact", setting, exact, loop, None, f"largest difference {100 * apart:.2f} points"),
         Row(
             f"{name}, to ± {100 * PRECISION} points or 5 % of the drop",
             setting,
             rough,
             loop,
-            0.0,
+            None,
             f"{samples:,.0f} samples a setting; {missed} of {len(found)} outside their interval",
         ),
     ]

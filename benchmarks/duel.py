@@ -12,21 +12,21 @@ LONG_ENOUGH = 10.0
 
 @dataclass(frozen=True)
 class Row:
-    """One duel: medians in milliseconds, the relative spread, and how the answers compare."""
+    """One duel: medians in milliseconds, the relative spread (None of a single run), and how the answers compare."""
 
     name: str
     setting: str
     ours: float
     other: float
-    spread: float
+    spread: float | None
     answers: str
 
 
-def duel(ours: Callable[[], object], other: Callable[[], object]) -> tuple[float, float, float, object, object]:
+def duel(ours: Callable[[], object], other: Callable[[], object]) -> tuple[float, float, float | None, object, object]:
     """The median milliseconds of both, run in turn; the spread of their ratio; both results of the last round.
 
     The first round counts only where it alone took long enough. The spread is half the distance of the quartiles of
-    the rounds' ratios over their median; 0 where there was a single round.
+    the rounds' ratios over their median; None where there was a single round.
     """
     times: list[tuple[float, float]] = []
     begun = time.perf_counter()
@@ -41,9 +41,9 @@ def duel(ours: Callable[[], object], other: Callable[[], object]) -> tuple[float
     return own, others, _spread([first / second for first, second in counted]), mine, theirs
 
 
-def _spread(ratios: Sequence[float]) -> float:
+def _spread(ratios: Sequence[float]) -> float | None:
     if len(ratios) < 2:
-        return 0.0
+        return None
     low, middle, high = statistics.quantiles(ratios, n=4)
     return (high - low) / 2 / middle
 
@@ -56,7 +56,7 @@ def table(rows: Sequence[Row], names: str) -> str:
     ]
     lines += [
         f"| {row.name} | {row.setting} | {row.ours:.1f} | {row.other:.1f} | {row.other / row.ours:.3g} | "
-        f"± {row.spread:.0%} | {row.answers} |"
+        f"{'one run' if row.spread is None else f'± {row.spread:.0%}'} | {row.answers} |"
         for row in rows
     ]
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from compress_explorer.engine.compress import CompressedModel
 from compress_explorer.engine.inference_copy import inference_copy
 from compress_explorer.engine.memory import in_parts
-from compress_explorer.engine.scores import NOTHING, Scores, joined, next_look
+from compress_explorer.engine.scores import NOTHING, Scores, joined, looks_before, next_look
 from compress_explorer.engine.statistics import CONFIDENCE, mean_interval, paired_interval
 from compress_explorer.engine.task import Split, Task, accuracy, are_class_indices, check_labels, check_task
 from compress_explorer.spec.errors import DataError, ModelError, ParameterError
@@ -169,6 +169,11 @@ def summarize(scores: Scores, baseline: Scores | None, total: int, split: str, l
         difference_interval=difference_interval,
         flips=flips,
     )
+
+
+def summarize_look(scores: Scores, baseline: Scores, total: int, split: str) -> Evaluation:
+    """`summarize` for one of the `looks_before` the whole split is measured, or for the whole split."""
+    return summarize(scores, baseline, total, split, looks_before(total) if len(scores) < total else 1)
 
 
 def check_fit(model: nn.Module, task: Task) -> None:

@@ -4,8 +4,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 from compress_explorer.engine.bench import Bench
-from compress_explorer.engine.evaluate import measure, summarize
-from compress_explorer.engine.scores import NOTHING, Scores, looks_before
+from compress_explorer.engine.evaluate import measure, summarize, summarize_look
+from compress_explorer.engine.scores import NOTHING, Scores
 from compress_explorer.engine.task import Task
 from compress_explorer.spec.evaluation import Evaluation
 from compress_explorer.spec.recipe import Recipe
@@ -50,8 +50,7 @@ class Measurements:
         model = self._bench.compressed(recipe).model
         partial = self._partial.get((recipe, split), NOTHING)
         for scores in measure(model, self._task, split, known=partial, until=until, stop=stop):
-            looks = looks_before(total) if len(scores) < total else 1
-            evaluation = summarize(scores, self._baseline_scores(len(scores), split), total, split, looks)
+            evaluation = summarize_look(scores, self._baseline_scores(len(scores), split), total, split)
             self._remember(recipe, split, evaluation, scores)
             yield evaluation
 

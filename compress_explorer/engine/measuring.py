@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from compress_explorer.engine.evaluate import summarize
-from compress_explorer.engine.scores import Scores, looks_before
+from compress_explorer.engine.evaluate import summarize_look
+from compress_explorer.engine.scores import Scores
 from compress_explorer.engine.task import Task
 from compress_explorer.spec.errors import ParameterError
 from compress_explorer.spec.evaluation import Evaluation
@@ -51,8 +51,7 @@ class Measuring:
 
     def summary(self, scores: Scores) -> Evaluation:
         """The evaluation on the samples so far."""
-        looks = looks_before(self.total) if len(scores) < self.total else 1
-        return summarize(scores, self.baseline, self.total, self.split, looks)
+        return summarize_look(scores, self.baseline, self.total, self.split)
 
     def is_enough(self, evaluation: Evaluation) -> bool:
         """Whether no further samples are needed."""

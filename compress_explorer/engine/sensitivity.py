@@ -20,7 +20,6 @@ from compress_explorer.engine.task import Task, check_task
 from compress_explorer.engine.variants import Variant, evaluate_variants
 from compress_explorer.methods import catalogue
 from compress_explorer.spec.evaluation import Evaluation
-from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.recipe import Recipe, Step
 from compress_explorer.spec.sensitivity import Sensitivity
 
@@ -37,13 +36,11 @@ class _Setting:
 
     Attributes:
         layer: the tensor's name.
-        value: the parameter's value.
         weights: what the layer's weights are then; None when more than they may differ.
         variant: the network with that layer compressed.
     """
 
     layer: str
-    value: Value
     weights: Tensor | None
     variant: Variant
 
@@ -89,7 +86,7 @@ def sensitivity(
     reasons: dict[str, str] = {}
     found: dict[str, list[Evaluation]] = {}
     done, total = 0, len(bench.layers) * len(points)
-    for portion in _portions(_settings(bench, checked, parameter, program, reasons)):
+    for portion in _portions(_settings(bench, checked, program, reasons)):
         progress(done, total)
         for setting, evaluation in zip(portion, _evaluations(bench, program, portion, measuring), strict=True):
             found.setdefault(setting.layer, []).append(evaluation)
@@ -114,7 +111,7 @@ def _program(model: nn.Module, measuring: Measuring) -> Program | None:
 
 
 def _settings(
-    bench: Bench, steps: Sequence[Step], parameter: str, program: Program | None, reasons: dict[str, str]
+    bench: Bench, steps: Sequence[Step], program: Program | None, reasons: dict[str, str]
 ) -> Iterator[_Setting]:
     """Every layer at every value, layer by layer; why a layer cannot be treated is put into `reasons`."""
     weights_only = catalogue.method(steps[0].method).result in WEIGHTS_ONLY
@@ -129,7 +126,6 @@ def _settings(
             shared = weights_only and program is not None and all(names)
             yield _Setting(
                 layer=site.name,
-                value=dict(step.values)[parameter],
                 weights=work.weights[site.name].matrix if weights_only else None,
                 variant={name: network.get_submodule(name) for name in names} if shared else {"": network},
             )
