@@ -76,13 +76,9 @@ class LiveEngine:
         self._served: tuple[int, Setting] | None = None
         self._told = -math.inf
         self._restarts = 0
-        self._start("")
+        self._worker = threading.Thread(target=self._keep_working, name="compress-explorer", daemon=True)
+        self._worker.start()
         _OPEN.add(self)
-
-    def _start(self, note: str) -> None:
-        worker = threading.Thread(target=self._keep_working, args=(note,), name="compress-explorer", daemon=True)
-        worker.start()
-        self._worker = worker
 
     def request(self, setting: Setting) -> int:
         """Asks for a setting; whatever older is in flight is dropped. Returns the request's number."""
@@ -90,9 +86,6 @@ class LiveEngine:
             self._request += 1
             self._setting, self._error = setting, None
             self._changed.notify_all()
-            if not self._worker.is_alive() and not self._closed:
-                self._restarts = 0
-                self._start("")
             return self._request
 
     def wait(self, timeout: float | None = None) -> None:
@@ -124,26 +117,27 @@ class LiveEngine:
         """Waits for the worker to end after `close`."""
         self._worker.join(timeout)
 
-    def _keep_working(self, note: str) -> None:
-        """Works until closed. Should the thread be ended by force, another takes over: it answers the request again."""
-        try:
-            self._work(note)
-        except BaseException:  # noqa: BLE001 -- whatever ends a thread from outside; who takes over says so
-            self._take_over()
+    def _keep_working(self) -> None:
+        """Works until closed. Should something end the work by force, it begins again with the newest request."""
+        note, served = "", 0
+        while not self._closed:
+            try:
+                self._work(note, served)
+            except BaseException:  # noqa: BLE001 -- whatever ends a thread from outside; the note says so
+                self._restarts += 1
+                note, served = "the worker was ended and was started again", 0
+                if self._restarts > MOST_RESTARTS:
+                    note, served = "", self._give_up()
 
-    def _take_over(self) -> None:
-        if self._closed:
-            return
-        if self._restarts < MOST_RESTARTS:
-            self._restarts += 1
-            self._start("the worker was ended and was started again")
-        else:
-            times = self._restarts + 1
-            words = f"The worker was ended by force {times} times in a row. The next change starts it again."
-            self._finish(self._request, RuntimeError(words))
+    def _give_up(self) -> int:
+        """Answers the newest request with an error; returns its number."""
+        request, self._restarts = self._request, 0
+        times = MOST_RESTARTS + 1
+        words = f"The worker was ended by force {times} times in a row. The next change starts it again."
+        self._finish(request, RuntimeError(words))
+        return request
 
-    def _work(self, note: str) -> None:
-        served = 0
+    def _work(self, note: str, served: int) -> None:
         while True:
             with self._changed:
                 while not self._closed and self._request == served:
