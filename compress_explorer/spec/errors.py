@@ -24,6 +24,10 @@ class DataError(CompressExplorerError):
     """The data cannot be used: empty, of the wrong shape or dtype, labels out of range."""
 
 
+class TrainingError(CompressExplorerError):
+    """A training cannot begin or go on: nothing to train, or the loss is no longer a finite number."""
+
+
 class FileFormatError(CompressExplorerError):
     """A file is not what it should be. Files are never unpickled and never executed."""
 
