@@ -64,9 +64,9 @@ def rows_of(
     apart = max(abs(entry.value - value) for entry, value in zip(found, expected, strict=True))
     samples = sum(entry.count for entry in estimated) / len(estimated)
     missed = sum(
-        not entry.difference_interval.low <= truth.difference <= entry.difference_interval.high
+        not entry.difference_on_split.low <= truth.difference <= entry.difference_on_split.high
         for entry, truth in zip(estimated, found, strict=True)
-        if entry.difference_interval is not None and truth.difference is not None
+        if entry.difference_on_split is not None and truth.difference is not None
     )
     return [
         Row(f"{name}, exact", setting, exact, loop, None, f"largest difference {100 * apart:.2f} points"),

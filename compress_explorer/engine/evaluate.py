@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from compress_explorer.engine.compress import CompressedModel
 from compress_explorer.engine.inference_copy import inference_copy
 from compress_explorer.engine.memory import in_parts
-from compress_explorer.engine.scores import NOTHING, Scores, joined, looks_before, next_look
-from compress_explorer.engine.statistics import CONFIDENCE, mean_interval, paired_interval
+from compress_explorer.engine.scores import NOTHING, Scores, joined, next_look
+from compress_explorer.engine.summary import summarize
 from compress_explorer.engine.task import Split, Task, accuracy, are_class_indices, check_labels, check_task
 from compress_explorer.spec.errors import DataError, ModelError, ParameterError
 from compress_explorer.spec.evaluation import Evaluation
@@ -31,6 +31,7 @@ def measure(
     known: Scores = NOTHING,
     until: int | None = None,
     stop: Callable[[], bool] = lambda: False,
+    looks: Callable[[int], int] = next_look,
 ) -> Iterator[Scores]:
     """Yields the scores of `model` at each of the `looks`, the last time on all samples.
 
@@ -41,6 +42,7 @@ def measure(
         known: scores of the same model from before; measuring goes on after them.
         until: stop after this many samples; None: all.
         stop: asked between batches; when true, the iteration ends early.
+        looks: after how many samples the scores are yielded next, from how many were seen.
 
     Raises:
         DataError: when the data do not fit the model or the metric.
@@ -59,7 +61,7 @@ def measure(
         parts += in_parts(lambda chosen: _batch_scores(called, task, samples, chosen), samples.order[done:end])
         done = end
         stopped = done < total and stop()
-        if stopped or done >= min(total, next_look(seen)):
+        if stopped or done >= min(total, looks(seen)):
             parts, seen = [joined(parts)], done
             yield parts[0]
         if stopped:
@@ -136,44 +138,6 @@ def _score(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
             "Make it finite, e.g. with torch.nan_to_num or a clamp."
         )
     return scores
-
-
-def summarize(scores: Scores, baseline: Scores | None, total: int, split: str, looks: int = 1) -> Evaluation:
-    """The evaluation that `scores` amount to, paired with the baseline's on the same samples.
-
-    Whoever looks at an estimate again and again, and stops when it pleases, meets a wrong interval more often than
-    one time in twenty. So the intervals of the looks share the error among them (Bonferroni): all of them together hold
-    with 95 %, at whichever one stops.
-
-    Args:
-        scores: of the model, on at least one sample.
-        baseline: of the uncompressed model on at least as many samples of the same order, or None.
-        total: how many samples the split has.
-        split: its name.
-        looks: how many looks share the error with this one; 1 for a number of samples that was fixed before.
-    """
-    count, confidence = len(scores), 1 - (1 - CONFIDENCE) / looks
-    difference = difference_interval = flips = None
-    if baseline is not None:
-        paired = scores.scores - baseline.scores[:count]
-        difference, difference_interval = float(paired.double().mean()), paired_interval(paired, confidence)
-        if scores.predictions is not None and baseline.predictions is not None:
-            flips = float((scores.predictions != baseline.predictions[:count]).double().mean())
-    return Evaluation(
-        value=float(scores.scores.double().mean()),
-        interval=mean_interval(scores.scores, confidence),
-        count=count,
-        total=total,
-        split=split,
-        difference=difference,
-        difference_interval=difference_interval,
-        flips=flips,
-    )
-
-
-def summarize_look(scores: Scores, baseline: Scores, total: int, split: str) -> Evaluation:
-    """`summarize` for one of the `looks_before` the whole split is measured, or for the whole split."""
-    return summarize(scores, baseline, total, split, looks_before(total) if len(scores) < total else 1)
 
 
 def check_fit(model: nn.Module, task: Task) -> None:

@@ -4,8 +4,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 from compress_explorer.engine.bench import Bench
-from compress_explorer.engine.evaluate import measure, summarize, summarize_look
+from compress_explorer.engine.evaluate import measure
 from compress_explorer.engine.scores import NOTHING, Scores
+from compress_explorer.engine.summary import summarize, summarize_look
 from compress_explorer.engine.task import Task
 from compress_explorer.spec.evaluation import Evaluation
 from compress_explorer.spec.recipe import Recipe

@@ -3,11 +3,11 @@
 import math
 from dataclasses import dataclass
 
-from compress_explorer.engine.evaluate import summarize_look
-from compress_explorer.engine.scores import Scores
+from compress_explorer.engine.scores import FIRST_LOOK, Scores, next_look
+from compress_explorer.engine.summary import summarize_look, summarize_stopped
 from compress_explorer.engine.task import Task
 from compress_explorer.spec.errors import ParameterError
-from compress_explorer.spec.evaluation import Evaluation
+from compress_explorer.spec.evaluation import Evaluation, Interval
 
 OF_THE_DIFFERENCE = 0.05
 """A large difference need only be known to a twentieth of itself."""
@@ -36,7 +36,7 @@ class Measuring:
         task: the data and the metric.
         split: its name.
         baseline: the baseline's scores on the whole split.
-        precision: the half-width at which to stop; None: never.
+        precision: the half-width, of the interval of the difference on the whole split, at which to stop; None: never.
     """
 
     task: Task
@@ -51,7 +51,12 @@ class Measuring:
 
     def summary(self, scores: Scores) -> Evaluation:
         """The evaluation on the samples so far."""
-        return summarize_look(scores, self.baseline, self.total, self.split)
+        summarize = summarize_look if self.precision is None else summarize_stopped
+        return summarize(scores, self.baseline, self.total, self.split)
+
+    def next_look(self, seen: int) -> int:
+        """After how many samples the evaluation is looked at next."""
+        return next_look(seen) if self.precision is None else seen + FIRST_LOOK
 
     def is_enough(self, evaluation: Evaluation) -> bool:
         """Whether no further samples are needed."""
@@ -59,8 +64,11 @@ class Measuring:
 
 
 def _is_precise(evaluation: Evaluation, precision: float) -> bool:
-    """Whether the difference to the baseline is known to `precision`, or to a twentieth of itself."""
-    interval = evaluation.difference_interval
-    assert interval is not None
+    assert evaluation.difference_on_split is not None
     assert evaluation.difference is not None
-    return interval.half_width <= max(precision, OF_THE_DIFFERENCE * abs(evaluation.difference))
+    return is_narrow(evaluation.difference_on_split, evaluation.difference, precision)
+
+
+def is_narrow(interval: Interval, difference: float, precision: float) -> bool:
+    """Whether a difference is known to `precision`, or to a twentieth of itself."""
+    return interval.half_width <= max(precision, OF_THE_DIFFERENCE * abs(difference))

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from compress_explorer.engine.bench import Bench
 from compress_explorer.engine.context import Context
-from compress_explorer.engine.evaluate import BATCH, batch_of, device_of, scores_of, summarize
+from compress_explorer.engine.evaluate import BATCH, batch_of, device_of, scores_of
 from compress_explorer.engine.inference_copy import inference_copy
 from compress_explorer.engine.measuring import Measuring, check_precision
 from compress_explorer.engine.partial_run import Program, program_of
 from compress_explorer.engine.rebuild import network_of
+from compress_explorer.engine.summary import summarize
 from compress_explorer.engine.sweep import varied
 from compress_explorer.engine.task import Task, check_task
 from compress_explorer.engine.variants import Variant, evaluate_variants
@@ -65,8 +66,8 @@ def sensitivity(
         task: the data and the metric.
         method: the method's name.
         split: what to measure on.
-        precision: measure a setting only until the difference to the baseline is known to this half-width of its
-            interval, or to a twentieth of the difference; e.g. 0.005. None: on all samples.
+        precision: measure a setting only until the difference to the baseline that all samples would give is known to
+            this half-width of its interval, or to a twentieth of the difference; e.g. 0.005. None: on all samples.
         progress: called with (settings done, settings in all); it may raise to stop.
         values: the method's parameters; exactly one of them is a sequence of values: it is varied.
 

@@ -65,6 +65,26 @@ def paired_interval(differences: Tensor, confidence: float = CONFIDENCE) -> Inte
     return Interval(mean - half, mean + half, confidence)
 
 
+def on_split(population: Interval, mean: float, count: int, total: int) -> Interval:
+    """The interval of a mean on the whole split, from that in the population.
+
+    What is measured already is known: with n of N samples, drawn without replacement, the standard error is
+    sqrt((N - n)/(N - 1)) of that for the population (the finite population correction: Cochran, Sampling Techniques,
+    3rd ed. 1977, section 2.6).
+
+    Args:
+        population: of the mean, from the samples so far.
+        mean: of the samples so far.
+        count: how many they are.
+        total: how many samples the split has, at least `count`.
+    """
+    if count >= total:
+        return Interval(mean, mean, population.confidence)
+    centre = (population.low + population.high) / 2
+    half = population.half_width * math.sqrt((total - count) / (total - 1))
+    return Interval(centre - half, centre + half, population.confidence)
+
+
 def difference_of_proportions(gained: int, lost: int, count: int, confidence: float = CONFIDENCE) -> Interval:
     """The interval of the difference of two proportions on the same samples (Bonett & Price 2012).
 

@@ -7,9 +7,10 @@ from torch import nn
 
 from compress_explorer.engine.bench import WHOLE_MODEL, Bench
 from compress_explorer.engine.context import Context
-from compress_explorer.engine.evaluate import measure, scores_of, summarize
+from compress_explorer.engine.evaluate import measure, scores_of
 from compress_explorer.engine.measuring import Measuring, check_precision
 from compress_explorer.engine.rebuild import network_of
+from compress_explorer.engine.summary import summarize
 from compress_explorer.engine.task import Task, check_task
 from compress_explorer.spec.errors import ParameterError
 from compress_explorer.spec.evaluation import Evaluation
@@ -36,8 +37,8 @@ def sweep(
         task: the data and the metric.
         method: the method's name.
         split: what to measure on.
-        precision: measure a value only until the difference to the baseline is known to this half-width of its
-            interval, or to a twentieth of the difference; e.g. 0.005. None: on all samples.
+        precision: measure a value only until the difference to the baseline that all samples would give is known to
+            this half-width of its interval, or to a twentieth of the difference; e.g. 0.005. None: on all samples.
         after: steps to apply before the method.
         progress: called with (values done, values in all).
         values: the method's parameters; exactly one of them is a sequence of values: it is varied.
@@ -76,7 +77,7 @@ def sweep(
 
 def _evaluation(network: nn.Module, measuring: Measuring) -> Evaluation:
     """The evaluation on all samples, or on as many as make it precise."""
-    looks = measure(network, measuring.task, measuring.split)
+    looks = measure(network, measuring.task, measuring.split, looks=measuring.next_look)
     return next(filter(measuring.is_enough, map(measuring.summary, looks)))
 
 

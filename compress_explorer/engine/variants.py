@@ -10,7 +10,7 @@ from compress_explorer.engine.evaluate import BATCH, batch_of, device_of, scores
 from compress_explorer.engine.measuring import Measuring
 from compress_explorer.engine.memory import in_parts
 from compress_explorer.engine.partial_run import Program
-from compress_explorer.engine.scores import Scores, joined, next_look
+from compress_explorer.engine.scores import Scores, joined
 from compress_explorer.spec.evaluation import Evaluation
 
 Variant = Mapping[str, nn.Module]
@@ -47,7 +47,7 @@ def evaluate_variants(program: Program | None, variants: Sequence[Variant], meas
         for part in in_parts(scores, samples.order[start:end]):
             for place, found in part.items():
                 known[place].append(found)
-        if end >= min(measuring.total, next_look(seen)):
+        if end >= min(measuring.total, measuring.next_look(seen)):
             seen = end
             for place in left:
                 known[place] = [joined(known[place])]

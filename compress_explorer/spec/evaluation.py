@@ -34,6 +34,8 @@ class Evaluation:
         split: "train", "validation" or "test".
         difference: mean of (score - baseline's score) on the same samples; None without a baseline.
         difference_interval: where that paired difference lies in the population; None without a baseline.
+        difference_on_split: where that paired difference lies on the whole split; once all samples were used, the
+            difference itself. None without a baseline.
         flips: fraction of the samples on which the model's prediction differs from the baseline's; None without one,
             or where outputs and targets are no logits and class indices.
     """
@@ -45,6 +47,7 @@ class Evaluation:
     split: str
     difference: float | None = None
     difference_interval: Interval | None = None
+    difference_on_split: Interval | None = None
     flips: float | None = None
 
     @property

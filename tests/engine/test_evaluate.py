@@ -5,9 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from compress_explorer.engine.compress import compress
-from compress_explorer.engine.evaluate import check_fit, evaluate, measure, scores_of, summarize
+from compress_explorer.engine.evaluate import check_fit, evaluate, measure, scores_of
 from compress_explorer.engine.scores import NOTHING, Scores
 from compress_explorer.engine.statistics import paired_interval, wilson
+from compress_explorer.engine.summary import summarize
 from compress_explorer.engine.task import Split, Task
 from compress_explorer.spec.errors import DataError, ModelError, ParameterError, UnknownNameError
 from compress_explorer.spec.recipe import Recipe, Step

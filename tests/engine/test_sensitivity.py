@@ -142,7 +142,7 @@ def test_precision_stops_early_and_keeps_its_word():
     rough = sensitivity(model, large, "magnitude", sparsity=[0.1, 0.5, 0.9], precision=0.02)
     for row, known in zip(rough.evaluations, exact.evaluations, strict=True):
         for evaluation, truth in zip(row, known, strict=True):
-            interval = evaluation.difference_interval
+            interval = evaluation.difference_on_split
             assert interval is not None
             assert evaluation.difference is not None
             assert truth.difference is not None
@@ -160,9 +160,9 @@ def test_a_sweep_takes_a_precision_too():
         assert evaluation is not None
         assert truth is not None
         assert evaluation.count < truth.count == 9000
-        assert evaluation.difference_interval is not None
+        assert evaluation.difference_on_split is not None
         assert truth.difference is not None
-        assert evaluation.difference_interval.low <= truth.difference <= evaluation.difference_interval.high
+        assert evaluation.difference_on_split.low <= truth.difference <= evaluation.difference_on_split.high
 
 
 def test_the_table_has_a_row_for_each_layer_and_value():

@@ -12,7 +12,7 @@ METHODS = ["random", "magnitude", "magnitude-global", "integer", "power-of-two",
 
 def test_every_error_is_a_value_error_of_the_package():
     kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)]
-    assert len(kinds) == 6
+    assert len(kinds) == 7
     assert all(issubclass(kind, CompressExplorerError) and issubclass(kind, ValueError) for kind in kinds)
     assert all(inspect.getdoc(kind) for kind in kinds)
 
