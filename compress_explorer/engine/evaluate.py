@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from compress_explorer.engine.compress import CompressedModel
-from compress_explorer.engine.inference_copy import inference_copy
+from compress_explorer.engine.inference_copy import inference_copy, safe_folds
 from compress_explorer.engine.memory import in_parts
 from compress_explorer.engine.scores import NOTHING, Scores, joined, next_look
 from compress_explorer.engine.summary import summarize
@@ -21,6 +21,9 @@ BATCH = 256
 """Samples that are run at once on a CPU, whose caches the activations of more would overflow."""
 
 GPU_BATCH = 2048
+
+EXAMPLE = 4
+"""Samples on which the form of a network that is fast is compared with its own."""
 
 
 def measure(
@@ -52,7 +55,8 @@ def measure(
     if len(known) >= total or stop():
         return
     batch = BATCH if device_of(model).type == "cpu" else GPU_BATCH
-    called = inference_copy(model)
+    example, _ = batch_of(samples, samples.order[:EXAMPLE], device_of(model))
+    called = inference_copy(model, safe_folds(model, example))
     parts, done, seen = [known], len(known), len(known)
     while done < total:
         # The bounds do not depend on where measuring was interrupted: the last bits of a float sum, and with them a

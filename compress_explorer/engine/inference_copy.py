@@ -1,28 +1,58 @@
-"""The copy of a network that is evaluated: the same function, its convolutions in the layout that a CPU is fast in."""
+"""The copy of a network that is evaluated: the same function, in the form that a CPU is fast in."""
 
 import copy
 
 import torch
 from torch import Tensor, nn
 
+from compress_explorer.engine.folding import Pairs, fold, foldable_pairs
+
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 """Whose kernels have four axes."""
 
+CLOSE = 1e-4
+"""How far outputs of float32 may be apart, beside the largest, when sums are taken in another order."""
 
-def inference_copy(model: nn.Module) -> nn.Module:
+
+def inference_copy(model: nn.Module, folded: Pairs = ()) -> nn.Module:
     """A copy of `model` in evaluation mode that shares its tensors, but for the kernels of convolutions.
 
-    Those lie "channels last" in it, and so do all activations then. On two cores that makes the convolutions of the
-    zoo 1.2 to 2 times as fast; sums are taken in another order, so that outputs differ in the last bits. A model
-    on another device keeps its layout. A model that cannot be copied is given back itself, as it is, and so is one in
-    evaluation mode that has no such kernels.
+    Those lie "channels last" in it, and so do all activations then. Together with folded normalizations that makes
+    the convolutional networks of the zoo 1.3 to 2.4 times as fast on a CPU; sums are taken in another order, so that
+    outputs differ in the last bits. A model on another device keeps its layout. A model that cannot be copied is given
+    back itself, as it is, and so is one in evaluation mode that has no such kernels.
+
+    Args:
+        model: it is not changed.
+        folded: convolutions and the normalizations to fold into them, see `safe_folds`.
     """
     modules = list(model.modules())
     if not any(module.training or isinstance(module, CONVOLUTIONS) for module in modules):
         return model
+    copied = _copy(model)
+    if copied is not model:
+        fold(copied, folded)
+    return copied
+
+
+def safe_folds(model: nn.Module, example: Tensor) -> Pairs:
+    """The normalizations that can be folded; none where the outputs would differ, or on another device than a CPU.
+
+    Args:
+        model: it is not changed.
+        example: a few inputs, on which both forms are compared: what was followed need not be what is computed.
+    """
+    if not all(_on_cpu(parameter) for parameter in model.parameters()):
+        return ()
+    plain = inference_copy(model)
+    pairs = foldable_pairs(plain) if plain is not model else ()
+    return pairs if pairs and _agree(plain, inference_copy(model, pairs), example) else ()
+
+
+def _copy(model: nn.Module) -> nn.Module:
     shared = [*model.parameters(), *model.buffers()]
     memo: dict[int, object] = {id(tensor): tensor for tensor in shared}
-    kernels = [module.weight for module in modules if isinstance(module, CONVOLUTIONS)]
+    kernels = [module.weight for module in model.modules() if isinstance(module, CONVOLUTIONS)]
     # A kernel that is computed, by a parametrization, is no tensor of the model: it stays as it comes.
     memo |= {id(kernel): _channels_last(kernel) for kernel in kernels if id(kernel) in memo}
     try:
@@ -31,8 +61,24 @@ def inference_copy(model: nn.Module) -> nn.Module:
         return model
 
 
+def _agree(network: nn.Module, folded: nn.Module, example: Tensor) -> bool:
+    """Whether both give the same outputs; what was traced need not be what is computed."""
+    with torch.no_grad():
+        try:
+            expected, found = network(example), folded(example)
+        except Exception:  # noqa: BLE001 -- whatever it is, measuring will meet it and say so
+            return False
+    if not isinstance(expected, Tensor) or not isinstance(found, Tensor) or expected.shape != found.shape:
+        return False
+    return bool((found - expected).abs().max() <= CLOSE * expected.abs().max())
+
+
+def _on_cpu(tensor: Tensor) -> bool:
+    return tensor.device.type == "cpu"
+
+
 def _channels_last(kernel: Tensor) -> Tensor:
-    if kernel.device.type != "cpu":
+    if not _on_cpu(kernel):
         return kernel
     laid_out = kernel.detach().to(memory_format=torch.channels_last)
     return nn.Parameter(laid_out, requires_grad=False) if isinstance(kernel, nn.Parameter) else laid_out

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from compress_explorer.engine.bench import Bench
 from compress_explorer.engine.context import Context
-from compress_explorer.engine.evaluate import BATCH, batch_of, device_of, scores_of
-from compress_explorer.engine.inference_copy import inference_copy
+from compress_explorer.engine.evaluate import BATCH, EXAMPLE, batch_of, device_of, scores_of
+from compress_explorer.engine.folding import Pairs
+from compress_explorer.engine.inference_copy import inference_copy, safe_folds
 from compress_explorer.engine.measuring import Measuring, check_precision
 from compress_explorer.engine.partial_run import Program, program_of
 from compress_explorer.engine.rebuild import network_of
@@ -83,11 +84,13 @@ def sensitivity(
     checked = [bench.check(Recipe(step)).steps[0] for step in steps]
     baseline = scores_of(bench.model, task, split)
     measuring = Measuring(task, split, baseline, precision)
-    program = _program(bench.model, measuring)
+    example, _ = batch_of(task.split(split), task.split(split).order[:BATCH], device_of(bench.model))
+    folded = safe_folds(bench.model, example[:EXAMPLE])
+    program = program_of(inference_copy(bench.model, folded), example)
     reasons: dict[str, str] = {}
     found: dict[str, list[Evaluation]] = {}
     done, total = 0, len(bench.layers) * len(points)
-    for portion in _portions(_settings(bench, checked, program, reasons)):
+    for portion in _portions(_settings(bench, checked, program, folded, reasons)):
         progress(done, total)
         for setting, evaluation in zip(portion, _evaluations(bench, program, portion, measuring), strict=True):
             found.setdefault(setting.layer, []).append(evaluation)
@@ -104,15 +107,8 @@ def sensitivity(
     )
 
 
-def _program(model: nn.Module, measuring: Measuring) -> Program | None:
-    """The program of the uncompressed network, where its variants can share it."""
-    samples = measuring.task.split(measuring.split)
-    inputs, _ = batch_of(samples, samples.order[:BATCH], device_of(model))
-    return program_of(inference_copy(model), inputs)
-
-
 def _settings(
-    bench: Bench, steps: Sequence[Step], program: Program | None, reasons: dict[str, str]
+    bench: Bench, steps: Sequence[Step], program: Program | None, folded: Pairs, reasons: dict[str, str]
 ) -> Iterator[_Setting]:
     """Every layer at every value, layer by layer; why a layer cannot be treated is put into `reasons`."""
     weights_only = catalogue.method(steps[0].method).result in WEIGHTS_ONLY
@@ -122,9 +118,9 @@ def _settings(
             if site.name in work.refused:
                 reasons[site.name] = work.refused[site.name]
                 break
-            network = inference_copy(network_of(work))
             names = {name.rpartition(".")[0] for name in (site.name, *site.aliases)}
             shared = weights_only and program is not None and all(names)
+            network = inference_copy(network_of(work), folded if weights_only else ())
             yield _Setting(
                 layer=site.name,
                 weights=work.weights[site.name].matrix if weights_only else None,
