@@ -9,9 +9,10 @@ from torch.utils.hooks import RemovableHandle
 
 from compress_explorer.engine.context import Context
 from compress_explorer.engine.input_vectors import input_vectors, unobservable
+from compress_explorer.engine.labels import are_class_indices
 from compress_explorer.engine.layers import WeightSite
 from compress_explorer.engine.rebuild import network_of
-from compress_explorer.engine.task import Split, are_class_indices
+from compress_explorer.engine.task import Split
 from compress_explorer.engine.workpiece import Workpiece
 from compress_explorer.methods.evidence import GradientStatistics, InputStatistics
 from compress_explorer.spec.errors import DataError

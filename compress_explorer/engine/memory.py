@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from torch import Tensor
 
 Result = TypeVar("Result")
 
@@ -12,24 +11,24 @@ WORDS = ("can't allocate memory", "not enough memory", "out of memory")
 """Of the RuntimeError by which torch says so on a CPU."""
 
 
-def in_parts(compute: Callable[[Tensor], Result], chosen: Tensor) -> list[Result]:
-    """`compute` of all chosen samples at once, or where memory runs short of ever smaller halves, in their order.
+def in_parts(compute: Callable[[range], Result], places: range) -> list[Result]:
+    """`compute` of all places at once, or where memory runs short of ever smaller halves, in their order.
 
     Args:
-        compute: takes some of the chosen.
-        chosen: int64 [n], the samples' places.
+        compute: takes some of the places.
+        places: of samples in the split's order.
 
     Raises:
         Exception: what `compute` raises for another reason, or for a single sample.
     """
     try:
-        return [compute(chosen)]
+        return [compute(places)]
     except Exception as error:
-        if len(chosen) == 1 or not is_out_of_memory(error):
+        if len(places) == 1 or not is_out_of_memory(error):
             raise
     # Outside of the handler: the error's traceback holds on to the tensors of the failed attempt.
-    middle = len(chosen) // 2
-    return in_parts(compute, chosen[:middle]) + in_parts(compute, chosen[middle:])
+    middle = len(places) // 2
+    return in_parts(compute, places[:middle]) + in_parts(compute, places[middle:])
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

@@ -84,7 +84,7 @@ def sensitivity(
     checked = [bench.check(Recipe(step)).steps[0] for step in steps]
     baseline = scores_of(bench.model, task, split)
     measuring = Measuring(task, split, baseline, precision)
-    example, _ = batch_of(task.split(split), task.split(split).order[:BATCH], device_of(bench.model))
+    example, _ = batch_of(task.split(split), range(min(BATCH, measuring.total)), device_of(bench.model))
     folded = safe_folds(bench.model, example[:EXAMPLE])
     program = program_of(inference_copy(bench.model, folded), example)
     reasons: dict[str, str] = {}

@@ -38,13 +38,13 @@ def evaluate_variants(program: Program | None, variants: Sequence[Variant], meas
         if not left:
             break
 
-        def scores(chosen: Tensor, left: Mapping[int, Variant] = left) -> dict[int, Scores]:
-            inputs, targets = batch_of(samples, chosen, device)
+        def scores(places: range, left: Mapping[int, Variant] = left) -> dict[int, Scores]:
+            inputs, targets = batch_of(samples, places, device)
             with torch.no_grad():
                 outputs = _outputs(program, left, inputs)
                 return {place: scores_from(measuring.task, output, targets) for place, output in outputs}
 
-        for part in in_parts(scores, samples.order[start:end]):
+        for part in in_parts(scores, range(start, end)):
             for place, found in part.items():
                 known[place].append(found)
         if end >= min(measuring.total, measuring.next_look(seen)):

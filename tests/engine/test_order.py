@@ -89,3 +89,16 @@ def test_a_split_orders_its_samples_once():
     split = Split(torch.zeros(500, 2), TARGETS["ten-classes"][:500])
     assert split.order is split.order
     assert torch.equal(split.order, stratified_order(split.targets))
+
+
+def test_samples_come_in_order_whether_a_copy_is_kept_or_not(monkeypatch):
+    inputs, targets = torch.arange(60.0).view(30, 2), torch.arange(30) % 3
+    kept, gathered = Split(inputs, targets), Split(inputs, targets)
+    kept.in_order(range(1))
+    monkeypatch.setattr("compress_explorer.engine.task.MOST_COPIED", inputs.nbytes - 1)
+    for places in (range(4), range(11, 30), range(30)):
+        chosen = kept.order[list(places)]
+        for split in (gathered, kept):
+            x, y = split.in_order(places)
+            assert torch.equal(x, inputs[chosen])
+            assert torch.equal(y, targets[chosen])

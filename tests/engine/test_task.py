@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from compress_explorer.engine.task import Split, Task, accuracy, as_split, check_labels
+from compress_explorer.engine.labels import check_labels
+from compress_explorer.engine.task import Split, Task, accuracy, as_split
 from compress_explorer.spec.errors import DataError
 
 INPUTS = torch.randn(600, 3, generator=torch.Generator().manual_seed(0))
