@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Generator
 from typing import TypeVar
 
@@ -40,6 +41,14 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     return refuse_skip((yield))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_measured_before() -> None:
+    """What one test measured must not be what another one finds."""
+    loaded = sys.modules.get("compress_explorer.engine.evaluation_cache")
+    if loaded is not None:
+        loaded.SHARED.clear()
 
 
 class ByNeed(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist is not typed

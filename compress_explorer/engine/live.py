@@ -12,6 +12,7 @@ from torch import nn
 
 from compress_explorer.engine.bench import Bench
 from compress_explorer.engine.context import Context
+from compress_explorer.engine.evaluation_cache import SHARED, EvaluationCache
 from compress_explorer.engine.film import Film, curve_order
 from compress_explorer.engine.measurements import UNCOMPRESSED, Measurements
 from compress_explorer.engine.setting import Setting
@@ -52,8 +53,16 @@ class LiveEngine:
     said of the curve is told again.
     """
 
-    def __init__(self, model: nn.Module, task: Task, listener: Callable[[Update], None]) -> None:
+    def __init__(
+        self, model: nn.Module, task: Task, listener: Callable[[Update], None], cache: EvaluationCache = SHARED
+    ) -> None:
         """Opens `model` and starts the worker.
+
+        Args:
+            model: it is not changed.
+            task: the data and the metric.
+            listener: told every update, in the worker's thread.
+            cache: where evaluations are remembered.
 
         Raises:
             ModelError: when the model cannot be compressed.
@@ -64,7 +73,7 @@ class LiveEngine:
         uncompressed = self.bench.size(UNCOMPRESSED)
         self.baseline_file = uncompressed.baseline_file
         self.before = {entry.name: entry.baseline for entry in uncompressed.tensors if entry.name in self.bench.layers}
-        self._measurements = Measurements(self.bench, task)
+        self._measurements = Measurements(self.bench, task, cache)
         self._listener = listener
         self._changed = threading.Condition()
         self._setting: Setting | None = None

@@ -1,33 +1,46 @@
 """Accuracy of many recipes of one model: measured as far as asked, remembered, paired with the baseline."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 
 from compress_explorer.engine.bench import Bench
 from compress_explorer.engine.evaluate import measure
+from compress_explorer.engine.evaluation_cache import EvaluationCache
+from compress_explorer.engine.fingerprint import data_fingerprint, identity, model_fingerprint
 from compress_explorer.engine.scores import NOTHING, Scores
 from compress_explorer.engine.summary import summarize, summarize_look
 from compress_explorer.engine.task import Task
+from compress_explorer.methods import catalogue
 from compress_explorer.spec.evaluation import Evaluation
 from compress_explorer.spec.recipe import Recipe
 
-MOST_REMEMBERED = 4096
+MOST_SCORES = 2**22
+"""Samples whose scores are kept of evaluations that were interrupted: about 50 MB."""
+
 UNCOMPRESSED = Recipe()
 
 
 class Measurements:
     """Evaluations by recipe and split. Partial ones go on where they stopped; exact ones are never repeated."""
 
-    def __init__(self, bench: Bench, task: Task) -> None:
-        """Measures the models of `bench` on `task`."""
-        self._bench, self._task = bench, task
+    def __init__(self, bench: Bench, task: Task, cache: EvaluationCache) -> None:
+        """Measures the models of `bench` on `task`.
+
+        Args:
+            bench: the model, opened.
+            task: the data and the metric.
+            cache: where evaluations are remembered. Of a model and data that are equal to these, whoever measured them,
+                nothing is measured again.
+        """
+        self._bench, self._task, self._cache = bench, task, cache
         self._baseline: dict[str, Scores] = {}
         self._partial: OrderedDict[tuple[Recipe, str], Scores] = OrderedDict()
-        self._known: OrderedDict[tuple[Recipe, str], Evaluation] = OrderedDict()
+        self._fingerprints: dict[str, str | None] = {}
+        self._token = object()
 
     def known(self, recipe: Recipe, split: str) -> Evaluation | None:
         """The best evaluation of a recipe so far."""
-        return self._known.get((recipe, split))
+        return self._cache.get(self._key(recipe, split))
 
     def baseline(self, split: str) -> Evaluation:
         """The uncompressed model's evaluation on the whole split."""
@@ -52,7 +65,8 @@ class Measurements:
         partial = self._partial.get((recipe, split), NOTHING)
         for scores in measure(model, self._task, split, known=partial, until=until, stop=stop):
             evaluation = summarize_look(scores, self._baseline_scores(len(scores), split), total, split)
-            self._remember(recipe, split, evaluation, scores)
+            self._cache.put(self._key(recipe, split), evaluation)
+            self._remember((recipe, split), scores, evaluation.exact)
             yield evaluation
 
     def _baseline_scores(self, count: int, split: str) -> Scores:
@@ -61,13 +75,28 @@ class Measurements:
             self._baseline[split] = scores
         return self._baseline.get(split, NOTHING).first(count)
 
-    def _remember(self, recipe: Recipe, split: str, evaluation: Evaluation, scores: Scores) -> None:
-        key = (recipe, split)
-        self._known[key] = evaluation
-        self._known.move_to_end(key)
-        self._partial[key] = scores
-        if evaluation.exact:
-            del self._partial[key]
-        for store in (self._known, self._partial):
-            while len(store) > MOST_REMEMBERED:
-                store.popitem(last=False)
+    def _remember(self, key: tuple[Recipe, str], scores: Scores, done: bool) -> None:
+        self._partial.pop(key, None)
+        if not done:
+            self._partial[key] = scores
+        while len(self._partial) > 1 and sum(map(len, self._partial.values())) > MOST_SCORES:
+            self._partial.popitem(last=False)
+
+    def _key(self, recipe: Recipe, split: str) -> Hashable:
+        """What decides an evaluation; where that cannot be told, it is known to this object alone."""
+        parts = [self._fingerprint("model"), self._fingerprint("metric"), self._fingerprint(split)]
+        if any(catalogue.method(step.method).needs_data for step in recipe):
+            parts.append(self._fingerprint("train"))
+        return (self._token if None in parts else tuple(parts), recipe, split)
+
+    def _fingerprint(self, of: str) -> str | None:
+        if of not in self._fingerprints:
+            self._fingerprints[of] = self._compute_fingerprint(of)
+        return self._fingerprints[of]
+
+    def _compute_fingerprint(self, of: str) -> str | None:
+        if of == "model":
+            return model_fingerprint(self._bench.model)
+        if of == "metric":
+            return identity(self._task.metric)
+        return data_fingerprint(self._task.split(of))

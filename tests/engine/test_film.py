@@ -5,6 +5,7 @@ import pytest
 from compress_explorer.engine.bench import WHOLE_MODEL, Bench, positions
 from compress_explorer.engine.compress import compress
 from compress_explorer.engine.evaluate import evaluate
+from compress_explorer.engine.evaluation_cache import EvaluationCache
 from compress_explorer.engine.film import Film, curve_order
 from compress_explorer.engine.measurements import Measurements
 from compress_explorer.engine.setting import Setting
@@ -45,7 +46,7 @@ def film_of(step: Step, parameter: str) -> Film:
     bench = Bench(network())
     recipe = bench.check(Recipe(step))
     setting = Setting(recipe, 0, parameter, WHOLE_MODEL, "test")
-    return Film(bench, Measurements(bench, task()), setting, 1000)
+    return Film(bench, Measurements(bench, task(), EvaluationCache()), setting, 1000)
 
 
 def test_a_film_is_first_a_preview_and_becomes_exact_where_it_is_settled():
