@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import nn
 
 from compress_explorer import zoo
+from compress_explorer.engine.device import Device
 from compress_explorer.engine.evaluate import check_fit
 from compress_explorer.engine.layers import inspect_model
 from compress_explorer.engine.task import Metric, Task, accuracy, as_split
@@ -29,6 +30,7 @@ def explore(
     metric: Metric = accuracy,
     recipe: Recipe | Step | None = None,
     theme: Literal["auto", "light", "dark"] = "auto",
+    device: Device = "auto",
 ) -> "Explorer":
     """Shows the explorer in a notebook.
 
@@ -41,6 +43,7 @@ def explore(
         metric: (outputs, targets) -> one score per sample; accuracy by default.
         recipe: what to begin with.
         theme: "auto" follows JupyterLab.
+        device: where accuracy is measured; "auto": on the GPU when there is one.
 
     Raises:
         CompressExplorerError: when the model, the data or the recipe is not valid; the message says the remedy.
@@ -54,16 +57,16 @@ def explore(
             raise ModelError(
                 "The bundled models bring their own data and metric. Pass your nn.Module together with test=(x, y)."
             )
-        sources: dict[str, Callable[[], tuple[nn.Module, Task]]] = {
+        bundled: dict[str, Callable[[], tuple[nn.Module, Task]]] = {
             name: functools.partial(zoo.load, name) for name in zoo.names()
         }
         name = FIRST_MODEL if model is None else zoo.card(model).name
-        return Explorer(sources, first_state(name, recipe=steps), theme=theme)
+        return Explorer(bundled, first_state(name, recipe=steps), theme=theme, device=device)
     inspect_model(model)
     task = own_task(task, test=test, validation=validation, train=train, metric=metric)
     check_fit(model, task)
-    name = type(model).__name__
-    return Explorer({name: lambda: (model, task)}, first_state(name, recipe=steps), theme=theme, setup=OWN_SETUP)
+    first = first_state(type(model).__name__, recipe=steps)
+    return Explorer({first.model: lambda: (model, task)}, first, theme=theme, device=device, setup=OWN_SETUP)
 
 
 OWN_SETUP = "# model and task: your own, as you passed them to ce.explore"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from compress_explorer.engine.compress import CompressedModel
+from compress_explorer.engine.device import Device, device_of, full_precision, on_device, resolve
 from compress_explorer.engine.inference_copy import inference_copy, safe_folds
 from compress_explorer.engine.labels import are_class_indices, check_labels
 from compress_explorer.engine.memory import in_parts
@@ -106,7 +107,8 @@ def scores_from(task: Task, outputs: Tensor, targets: Tensor) -> Scores:
 
 def _forward(model: nn.Module, inputs: Tensor) -> Tensor:
     try:
-        outputs: Tensor = model(inputs)
+        with full_precision(inputs.device):
+            outputs: Tensor = model(inputs)
     except Exception as error:
         expected = next((f"{p.dtype}".removeprefix("torch.") for p in model.parameters()), "float32")
         raise DataError(
@@ -176,6 +178,7 @@ def evaluate(
     *,
     baseline: nn.Module | None = None,
     samples: int | None = None,
+    device: Device = "auto",
 ) -> Evaluation:
     """Measures the task's metric.
 
@@ -185,10 +188,11 @@ def evaluate(
         split: "test", "validation" or "train".
         baseline: the model to pair with; that of a CompressedModel by default.
         samples: use only the first so many samples of the fixed stratified order; None: all.
+        device: where to measure; "auto": on the GPU when there is one. The model stays where it is.
 
     Raises:
         DataError: when the split does not exist or does not fit the model, or the metric fails on it.
-        ParameterError: when `samples` is no positive whole number.
+        ParameterError: when `samples` is no positive whole number, or there is no such device.
     """
     check_task(task)
     samples = plain(samples)
@@ -199,12 +203,13 @@ def evaluate(
         model = model.model
     if not isinstance(model, nn.Module):
         raise ModelError(f"evaluate needs a torch.nn.Module or what compress returned, not {type(model).__name__}.")
+    place = resolve(device, model)
     with _evaluation_mode(model):
-        scores = scores_of(model, task, split, until=samples)
+        scores = scores_of(on_device(model, place), task, split, until=samples)
     paired = None
     if baseline is not None:
         with _evaluation_mode(baseline):
-            paired = scores_of(baseline, task, split, until=samples)
+            paired = scores_of(on_device(baseline, place), task, split, until=samples)
     return summarize(scores, paired, len(task.split(split)), split)
 
 
@@ -218,8 +223,3 @@ def _evaluation_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where the parameters of a model are; the CPU when it has none."""
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

@@ -12,6 +12,7 @@ from torch import nn
 
 from compress_explorer.engine.bench import Bench
 from compress_explorer.engine.context import Context
+from compress_explorer.engine.device import Device
 from compress_explorer.engine.evaluation_cache import SHARED, EvaluationCache
 from compress_explorer.engine.film import Film, curve_order
 from compress_explorer.engine.measurements import UNCOMPRESSED, Measurements
@@ -54,7 +55,12 @@ class LiveEngine:
     """
 
     def __init__(
-        self, model: nn.Module, task: Task, listener: Callable[[Update], None], cache: EvaluationCache = SHARED
+        self,
+        model: nn.Module,
+        task: Task,
+        listener: Callable[[Update], None],
+        cache: EvaluationCache = SHARED,
+        device: Device = "auto",
     ) -> None:
         """Opens `model` and starts the worker.
 
@@ -63,9 +69,11 @@ class LiveEngine:
             task: the data and the metric.
             listener: told every update, in the worker's thread.
             cache: where evaluations are remembered.
+            device: where to measure; "auto": on the GPU when there is one.
 
         Raises:
             ModelError: when the model cannot be compressed.
+            ParameterError: when there is no such device.
         """
         # `before`: bytes of each weight tensor in the uncompressed file, in the model's order.
         self.task = task
@@ -73,7 +81,7 @@ class LiveEngine:
         uncompressed = self.bench.size(UNCOMPRESSED)
         self.baseline_file = uncompressed.baseline_file
         self.before = {entry.name: entry.baseline for entry in uncompressed.tensors if entry.name in self.bench.layers}
-        self._measurements = Measurements(self.bench, task, cache)
+        self._measurements = Measurements(self.bench, task, cache, device)
         self._listener = listener
         self._changed = threading.Condition()
         self._setting: Setting | None = None

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 
 from compress_explorer.engine.bench import Bench
+from compress_explorer.engine.device import Device, on_device, resolve
 from compress_explorer.engine.evaluate import measure
 from compress_explorer.engine.evaluation_cache import EvaluationCache
 from compress_explorer.engine.fingerprint import data_fingerprint, identity, model_fingerprint
@@ -23,7 +24,7 @@ UNCOMPRESSED = Recipe()
 class Measurements:
     """Evaluations by recipe and split. Partial ones go on where they stopped; exact ones are never repeated."""
 
-    def __init__(self, bench: Bench, task: Task, cache: EvaluationCache) -> None:
+    def __init__(self, bench: Bench, task: Task, cache: EvaluationCache, device: Device = "auto") -> None:
         """Measures the models of `bench` on `task`.
 
         Args:
@@ -31,12 +32,15 @@ class Measurements:
             task: the data and the metric.
             cache: where evaluations are remembered. Of a model and data that are equal to these, whoever measured them,
                 nothing is measured again.
+            device: where to measure; "auto": on the GPU when there is one.
         """
         self._bench, self._task, self._cache = bench, task, cache
         self._baseline: dict[str, Scores] = {}
         self._partial: OrderedDict[tuple[Recipe, str], Scores] = OrderedDict()
         self._fingerprints: dict[str, str | None] = {}
         self._token = object()
+        self._device = resolve(device, bench.model)
+        self._original = on_device(bench.model, self._device)
 
     def known(self, recipe: Recipe, split: str) -> Evaluation | None:
         """The best evaluation of a recipe so far."""
@@ -61,7 +65,7 @@ class Measurements:
         if known is not None and (known.exact or (until is not None and known.count >= until)):
             yield known
             return
-        model = self._bench.compressed(recipe).model
+        model = on_device(self._bench.compressed(recipe).model, self._device)
         partial = self._partial.get((recipe, split), NOTHING)
         for scores in measure(model, self._task, split, known=partial, until=until, stop=stop):
             evaluation = summarize_look(scores, self._baseline_scores(len(scores), split), total, split)
@@ -71,7 +75,7 @@ class Measurements:
 
     def _baseline_scores(self, count: int, split: str) -> Scores:
         known = self._baseline.get(split, NOTHING)
-        for scores in measure(self._bench.model, self._task, split, known=known, until=count):
+        for scores in measure(self._original, self._task, split, known=known, until=count):
             self._baseline[split] = scores
         return self._baseline.get(split, NOTHING).first(count)
 
@@ -84,10 +88,15 @@ class Measurements:
 
     def _key(self, recipe: Recipe, split: str) -> Hashable:
         """What decides an evaluation; where that cannot be told, it is known to this object alone."""
-        parts = [self._fingerprint("model"), self._fingerprint("metric"), self._fingerprint(split)]
+        parts: list[str | None] = [
+            self._fingerprint("model"),
+            self._fingerprint("metric"),
+            self._fingerprint(split),
+            str(self._device),
+        ]
         if any(catalogue.method(step.method).needs_data for step in recipe):
             parts.append(self._fingerprint("train"))
-        return (self._token if None in parts else tuple(parts), recipe, split)
+        return (self._token if None in parts else tuple(parts), str(self._device), recipe, split)
 
     def _fingerprint(self, of: str) -> str | None:
         if of not in self._fingerprints:

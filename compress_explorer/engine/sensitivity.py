@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from compress_explorer.engine.bench import Bench
 from compress_explorer.engine.context import Context
-from compress_explorer.engine.evaluate import BATCH, EXAMPLE, batch_of, device_of, scores_of
+from compress_explorer.engine.device import Device, on_device, resolve
+from compress_explorer.engine.evaluate import BATCH, EXAMPLE, batch_of, scores_of
 from compress_explorer.engine.folding import Pairs
 from compress_explorer.engine.inference_copy import inference_copy, safe_folds
 from compress_explorer.engine.measuring import Measuring, check_precision
@@ -54,6 +55,7 @@ def sensitivity(
     *,
     split: str = "test",
     precision: float | None = None,
+    device: Device = "auto",
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     **values: Any,
 ) -> Sensitivity:
@@ -69,6 +71,7 @@ def sensitivity(
         split: what to measure on.
         precision: measure a setting only until the difference to the baseline that all samples would give is known to
             this half-width of its interval, or to a twentieth of the difference; e.g. 0.005. None: on all samples.
+        device: where to measure; "auto": on the GPU when there is one.
         progress: called with (settings done, settings in all); it may raise to stop.
         values: the method's parameters; exactly one of them is a sequence of values: it is varied.
 
@@ -82,15 +85,17 @@ def sensitivity(
     bench = Bench(model, Context(task=task))
     steps = [Step(method, ("*",), None, **{**fixed, parameter: point}) for point in points]
     checked = [bench.check(Recipe(step)).steps[0] for step in steps]
-    baseline = scores_of(bench.model, task, split)
+    place = resolve(device, bench.model)
+    original = on_device(bench.model, place)
+    baseline = scores_of(original, task, split)
     measuring = Measuring(task, split, baseline, precision)
-    example, _ = batch_of(task.split(split), range(min(BATCH, measuring.total)), device_of(bench.model))
-    folded = safe_folds(bench.model, example[:EXAMPLE])
-    program = program_of(inference_copy(bench.model, folded), example)
+    example, _ = batch_of(task.split(split), range(min(BATCH, measuring.total)), place)
+    folded = safe_folds(original, example[:EXAMPLE])
+    program = program_of(inference_copy(original, folded), example)
     reasons: dict[str, str] = {}
     found: dict[str, list[Evaluation]] = {}
     done, total = 0, len(bench.layers) * len(points)
-    for portion in _portions(_settings(bench, checked, program, folded, reasons)):
+    for portion in _portions(_settings(bench, checked, program, folded, place, reasons)):
         progress(done, total)
         for setting, evaluation in zip(portion, _evaluations(bench, program, portion, measuring), strict=True):
             found.setdefault(setting.layer, []).append(evaluation)
@@ -108,7 +113,12 @@ def sensitivity(
 
 
 def _settings(
-    bench: Bench, steps: Sequence[Step], program: Program | None, folded: Pairs, reasons: dict[str, str]
+    bench: Bench,
+    steps: Sequence[Step],
+    program: Program | None,
+    folded: Pairs,
+    place: torch.device,
+    reasons: dict[str, str],
 ) -> Iterator[_Setting]:
     """Every layer at every value, layer by layer; why a layer cannot be treated is put into `reasons`."""
     weights_only = catalogue.method(steps[0].method).result in WEIGHTS_ONLY
@@ -120,7 +130,7 @@ def _settings(
                 break
             names = {name.rpartition(".")[0] for name in (site.name, *site.aliases)}
             shared = weights_only and program is not None and all(names)
-            network = inference_copy(network_of(work), folded if weights_only else ())
+            network = inference_copy(on_device(network_of(work), place), folded if weights_only else ())
             yield _Setting(
                 layer=site.name,
                 weights=work.weights[site.name].matrix if weights_only else None,

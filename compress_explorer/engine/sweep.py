@@ -7,11 +7,13 @@ from torch import nn
 
 from compress_explorer.engine.bench import WHOLE_MODEL, Bench
 from compress_explorer.engine.context import Context
+from compress_explorer.engine.device import Device, on_device, resolve
 from compress_explorer.engine.evaluate import measure, scores_of
 from compress_explorer.engine.measuring import Measuring, check_precision
 from compress_explorer.engine.rebuild import network_of
 from compress_explorer.engine.summary import summarize
 from compress_explorer.engine.task import Task, check_task
+from compress_explorer.engine.workpiece import is_unchanged
 from compress_explorer.spec.errors import ParameterError
 from compress_explorer.spec.evaluation import Evaluation
 from compress_explorer.spec.parameter import Value
@@ -27,6 +29,7 @@ def sweep(
     split: str = "test",
     precision: float | None = None,
     after: Recipe | Step | None = None,
+    device: Device = "auto",
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     **values: Any,
 ) -> Sweep:
@@ -40,6 +43,7 @@ def sweep(
         precision: measure a value only until the difference to the baseline that all samples would give is known to
             this half-width of its interval, or to a twentieth of the difference; e.g. 0.005. None: on all samples.
         after: steps to apply before the method.
+        device: where to measure; "auto": on the GPU when there is one.
         progress: called with (values done, values in all).
         values: the method's parameters; exactly one of them is a sequence of values: it is varied.
 
@@ -54,14 +58,20 @@ def sweep(
     before = Recipe() if after is None else after if isinstance(after, Recipe) else Recipe(after)
     steps = [Step(method, ("*",), None, **{**fixed, parameter: point}) for point in points]
     recipes = [bench.check(Recipe([*before.steps, step])) for step in steps]
-    baseline = scores_of(bench.model, task, split)
+    place = resolve(device, bench.model)
+    baseline = scores_of(on_device(bench.model, place), task, split)
+    measuring = Measuring(task, split, baseline, precision)
     total = len(task.split(split))
     view = bench.view(WHOLE_MODEL)
     frames, evaluations = [], []
     for done, (recipe, point) in enumerate(zip(recipes, points, strict=True)):
         progress(done, len(recipes))
         frames.append(bench.frame(recipe, point, view))
-        evaluations.append(_evaluation(network_of(bench.apply(recipe)), Measuring(task, split, baseline, precision)))
+        work = bench.apply(recipe)
+        if is_unchanged(work, bench.original):
+            evaluations.append(measuring.summary(baseline))
+        else:
+            evaluations.append(_evaluation(on_device(network_of(work), place), measuring))
     progress(len(recipes), len(recipes))
     return Sweep(
         recipe=recipes[0],

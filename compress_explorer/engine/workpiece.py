@@ -4,6 +4,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from compress_explorer.engine.copying import copy_with, tensors_of
@@ -70,6 +71,16 @@ class Workpiece:
     def seen(self) -> AllWeights:
         """The weights in terms of the original model: one entry for each of its weight tensors."""
         return {name: origin.dense(self.weights) for name, origin in self.origins.items()}
+
+
+def is_unchanged(work: Workpiece, original: Workpiece) -> bool:
+    """Whether the steps left every tensor and the structure as they were, so that both compute the same."""
+    if work.edits or work.state.keys() != original.state.keys():
+        return False
+    same_state = all(work.state[name] is tensor for name, tensor in original.state.items())
+    return same_state and all(
+        torch.equal(work.weights[name].matrix, entry.matrix) for name, entry in original.weights.items()
+    )
 
 
 def open_model(model: nn.Module) -> Workpiece:

@@ -12,6 +12,7 @@ import traitlets
 from torch import nn
 
 from compress_explorer.engine.compress import CompressedModel, compress
+from compress_explorer.engine.device import Device
 from compress_explorer.engine.evaluate import evaluate
 from compress_explorer.engine.live import LiveEngine
 from compress_explorer.engine.ready import ready_recipe
@@ -49,6 +50,7 @@ class Explorer(ipywidgets.VBox):
         first: ExplorerState,
         *,
         theme: Literal["auto", "light", "dark"] = "auto",
+        device: Device = "auto",
         setup: str = "",
     ) -> None:
         """Opens the explorer on `first`.
@@ -57,12 +59,13 @@ class Explorer(ipywidgets.VBox):
             sources: what opens each model of the model menu.
             first: the state to begin with, and to go back to on reset.
             theme: "auto" follows JupyterLab.
+            device: where accuracy is measured; "auto": on the GPU when there is one.
             setup: the code that makes `model` and `task`, for `to_code()`; "" for a bundled model.
 
         Raises:
             CompressExplorerError: when the model or the state is not valid.
         """
-        self._sources, self._first, self._setup = dict(sources), first, setup
+        self._sources, self._first, self._setup, self._device = dict(sources), first, setup, device
         self._lock = threading.RLock()
         self._history, self._last_change = History(), ("", 0.0)
         self._engine: LiveEngine | None = None
@@ -85,7 +88,7 @@ class Explorer(ipywidgets.VBox):
         """The present recipe with its size and its exact evaluation; waits for nothing, measures anew."""
         state, engine = self.state, self._open_engine()
         compressed = compress(engine.bench.model, state.recipe, engine.task)
-        evaluation = evaluate(compressed, engine.task, state.split)
+        evaluation = evaluate(compressed, engine.task, state.split, device=self._device)
         return Run(state.model, state.recipe, compressed.size(), evaluation, compressed.skipped)
 
     def compress(self) -> CompressedModel:
@@ -251,7 +254,7 @@ class Explorer(ipywidgets.VBox):
         model, task = self._sources[new.model]()
         token = object()
         self._next_token = token
-        return LiveEngine(model, task, functools.partial(self._on_update, token))
+        return LiveEngine(model, task, functools.partial(self._on_update, token), device=self._device)
 
     def _checked(self, engine: LiveEngine, new: ExplorerState) -> ExplorerState:
         """The state with every value filled in, after all of it was found to be valid; nothing has changed yet."""

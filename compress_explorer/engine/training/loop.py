@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress_explorer.engine.evaluate import device_of
+from compress_explorer.engine.device import device_of
 from compress_explorer.engine.training.plan import Plan
 from compress_explorer.spec.errors import FileFormatError, TrainingError
 
