@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import budgets, curves, methods, peers, slider_to_paint
+from benchmarks import arithmetic, budgets, curves, methods, peers, slider_to_paint
 from benchmarks.duel import Row, table
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -87,6 +87,11 @@ test tensors in batches of 256 (`benchmarks/curves.py`). Ours also gives histogr
 after a warm-up.
 
 {section(curves.run(), "what")}
+
+Multiply-accumulates bound what an exact curve can gain: a pass takes at least as long as they do at the speed of the
+machine's matrix products (`benchmarks/arithmetic.py`; each the best of a few runs).
+
+{arithmetic.table(*arithmetic.run())}
 """
 
 
