@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from compress_explorer.engine.batches import batch_of, device_of
 from compress_explorer.engine.compress import CompressedModel
 from compress_explorer.engine.inference_copy import inference_copy
 from compress_explorer.engine.memory import in_parts
@@ -71,21 +72,6 @@ def _batch_scores(model: nn.Module, task: Task, samples: Split, chosen: Tensor) 
     # Not inference_mode: what a model keeps from its forward pass could never be trained with again.
     with torch.no_grad():
         return scores_from(task, _forward(model, inputs), targets)
-
-
-def batch_of(samples: Split, chosen: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The inputs and targets of the chosen samples.
-
-    Args:
-        samples: where they are taken from.
-        chosen: int64 [n], their places.
-        device: where they are wanted.
-    """
-    # index_select copies rows five times as fast as inputs[chosen].
-    inputs, targets = (
-        data.index_select(0, chosen.to(data.device)).to(device) for data in (samples.inputs, samples.targets)
-    )
-    return inputs, targets
 
 
 def scores_from(task: Task, outputs: Tensor, targets: Tensor) -> Scores:
@@ -252,8 +238,3 @@ def _evaluation_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where the parameters of a model are; the CPU when it has none."""
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compress_explorer.engine.batches import batch_of, device_of
 from compress_explorer.engine.bench import Bench
 from compress_explorer.engine.context import Context
-from compress_explorer.engine.evaluate import BATCH, batch_of, device_of, scores_of, summarize
+from compress_explorer.engine.evaluate import BATCH, scores_of, summarize
 from compress_explorer.engine.inference_copy import inference_copy
 from compress_explorer.engine.measuring import Measuring, check_precision
 from compress_explorer.engine.partial_run import Program, program_of

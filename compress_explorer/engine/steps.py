@@ -14,6 +14,7 @@ from compress_explorer.engine.evidence import calibration_split, evidence
 from compress_explorer.engine.factoring import factor
 from compress_explorer.engine.layers import Inventory
 from compress_explorer.engine.targets import LEFT_OUT, Target, targets
+from compress_explorer.engine.training.treat import train_target
 from compress_explorer.engine.weights import AllWeights, Weights
 from compress_explorer.engine.workpiece import Workpiece
 from compress_explorer.methods import catalogue
@@ -42,6 +43,8 @@ def apply_step(work: Workpiece, step: Step, context: Context) -> Workpiece:
             work = factor(work, method, target, context)
         elif method.result == "channels":
             work = remove_channels(work, method, target, context)
+        elif method.trains:
+            work = train_target(work, method, target, context)
         else:
             work = _treat(work, method, target, context)
     return work

@@ -15,6 +15,9 @@ from compress_explorer.spec.errors import CompressExplorerError, DataError, unkn
 Metric = Callable[[Tensor, Tensor], Tensor]
 """(outputs [n, ...], targets [n, ...]) -> one score per sample [n]; higher is better."""
 
+TaskLoss = Callable[[Tensor, Tensor], Tensor]
+"""(outputs [n, ...], targets [n, ...]) -> the mean loss, one number; lower is better."""
+
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Top-1 correctness: 1.0 where the largest logit is the label, else 0.0.
@@ -150,6 +153,7 @@ class Task:
         train: the split that calibration and training use, or None.
         metric: (outputs, targets) -> one score per sample.
         classes: names of the classes; empty when there are none.
+        loss: what is made small in training; None: cross-entropy for class indices, else the mean squared error.
 
     Raises:
         DataError: when a split is not a Split (`as_split` makes one), or the metric cannot be called.
@@ -161,6 +165,7 @@ class Task:
     train: Split | None = None
     metric: Metric = accuracy
     classes: tuple[str, ...] = ()
+    loss: TaskLoss | None = None
 
     def __post_init__(self) -> None:
         """Checks the types."""

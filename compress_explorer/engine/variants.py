@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress_explorer.engine.evaluate import BATCH, batch_of, device_of, scores_from
+from compress_explorer.engine.batches import batch_of, device_of
+from compress_explorer.engine.evaluate import BATCH, scores_from
 from compress_explorer.engine.measuring import Measuring
 from compress_explorer.engine.memory import in_parts
 from compress_explorer.engine.partial_run import Program

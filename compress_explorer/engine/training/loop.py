@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress_explorer.engine.evaluate import device_of
+from compress_explorer.engine.batches import device_of
 from compress_explorer.engine.training.plan import Plan
 from compress_explorer.spec.errors import FileFormatError, TrainingError
 
@@ -36,7 +36,7 @@ class Progress:
 
 
 def do_nothing() -> None:
-    """What is done after a step by default."""
+    """What is done before and after a step by default."""
 
 
 def train(
@@ -45,6 +45,7 @@ def train(
     plan: Plan,
     samples: int,
     *,
+    before_step: Callable[[], None] = do_nothing,
     after_step: Callable[[], None] = do_nothing,
     checkpoint: Path | None = None,
 ) -> Generator[Progress, None, None]:
@@ -59,6 +60,8 @@ def train(
         loss: of a batch, given by the places of its samples.
         plan: epochs, batches, learning rate.
         samples: how many there are.
+        before_step: called between the gradients and the step of the optimiser, which leaves alone whatever has no
+            gradient then, e.g. to mask gradients.
         after_step: called after each step of the optimiser, e.g. to set pruned weights to zero again.
         checkpoint: a file that is written after each epoch and at the end, and from which training goes on when it
             is there; None: none.
@@ -78,7 +81,7 @@ def train(
             batches = torch.split(plan.order(epoch, samples), plan.batch_size)
             for place in range(step % per_epoch, per_epoch):
                 candidate = copy.deepcopy(model.state_dict()) if place == 0 else None
-                value = _step(model, loss, batches[place], optimiser, plan, step, steps)
+                value = _step(model, loss, batches[place], optimiser, plan, step, steps, before_step)
                 if not math.isfinite(value):
                     raise _diverged(value, step, kept, per_epoch, plan)
                 if candidate is not None:  # a finite loss shows that these weights are sound
@@ -106,7 +109,14 @@ def _trained(model: nn.Module) -> list[nn.Parameter]:
 
 
 def _step(
-    model: nn.Module, loss: Loss, chosen: Tensor, optimiser: torch.optim.Optimizer, plan: Plan, step: int, steps: int
+    model: nn.Module,
+    loss: Loss,
+    chosen: Tensor,
+    optimiser: torch.optim.Optimizer,
+    plan: Plan,
+    step: int,
+    steps: int,
+    before_step: Callable[[], None],
 ) -> float:
     """One step of the optimiser, unless the loss is not finite; returns the loss."""
     for group in optimiser.param_groups:
@@ -122,6 +132,7 @@ def _step(
         value = float(found.detach())
         if math.isfinite(value):
             found.backward()  # type: ignore[no-untyped-call] # torch has no annotation for it
+            before_step()
             optimiser.step()
     return value
 
