@@ -13,6 +13,7 @@ from compress_explorer.engine.rebuild import network_of
 from compress_explorer.engine.training.held import Held
 from compress_explorer.engine.weights import Weights
 from compress_explorer.engine.workpiece import Workpiece
+from compress_explorer.methods import magnitude
 from compress_explorer.spec.errors import TrainingError
 
 
@@ -92,6 +93,16 @@ class Trainee(nn.Module):
                 gone = self.gone(name)
                 if gone is not None:
                     self._weight(name).masked_fill_(gone, 0.0)
+
+    def prune(self, sparsity: float) -> None:
+        """Drops the smallest of the plain weights, so many of each tensor that this fraction of it is zero."""
+        for name in self._plain:
+            layout, gone, weight = self._sites[name].layout, self.gone(name), self._weight(name)
+            matrix = as_float32_matrix(weight, layout)
+            before = torch.ones_like(matrix, dtype=torch.bool) if gone is None else layout.to_matrix(~gone)
+            kept = magnitude.apply(matrix, before, sparsity=sparsity)
+            if not bool(kept.all()):
+                setattr(self, self._masks[name], layout.from_matrix(~kept))
 
     def finished(self, work: Workpiece, named: Collection[str]) -> Workpiece:
         """The workpiece with what was trained.

@@ -9,23 +9,21 @@ from torch import Tensor
 from compress_explorer.engine.batches import batch_of, device_of
 from compress_explorer.engine.context import Context
 from compress_explorer.engine.evidence import calibration_split
-from compress_explorer.engine.layers import WeightSite
 from compress_explorer.engine.loss import task_loss
 from compress_explorer.engine.targets import Target
-from compress_explorer.engine.training.held import Held, shares
+from compress_explorer.engine.training.held import Held
+from compress_explorer.engine.training.hold import hold
 from compress_explorer.engine.training.loop import Loss, Progress, train
 from compress_explorer.engine.training.plan import Plan
 from compress_explorer.engine.training.trainee import Trainee
 from compress_explorer.engine.workpiece import Workpiece
-from compress_explorer.methods.training import Training
+from compress_explorer.methods.gradual import cubic_sparsity
+from compress_explorer.methods.training import Growth, Training
 from compress_explorer.spec.errors import CompressExplorerError, DataError
 from compress_explorer.spec.method import Method
 
 MOST_PAUSED = 2
 """Trainings of one model that were stopped on the way and are remembered; each holds the network a few times."""
-
-FROZEN = "it is frozen: its requires_grad is False"
-CODES_STAY = "its codes and their 8-bit scales stay: a quantization-aware step would train the weights behind them"
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +87,7 @@ def _begin(work: Workpiece, method: Method, target: Target, context: Context) ->
     free: dict[str, Held | None] = {}
     refused: dict[str, str] = {}
     for site in target.sites:
-        found = _held(work, site)
+        found = hold(work, site, training)
         if isinstance(found, str):
             refused[site.name] = found
         else:
@@ -109,20 +107,28 @@ def _begin(work: Workpiece, method: Method, target: Target, context: Context) ->
         plan,
         len(split),
         before_step=trainee.before_step,
-        after_step=trainee.after_step,
+        after_step=_after_step(trainee, training.growth, training.epochs * plan.steps_per_epoch(len(split))),
     )
     return Session(trainee, steps, refused)
 
 
-def _held(work: Workpiece, site: WeightSite) -> Held | str | None:
-    """What is trained behind a site's weights; None: the weights themselves; or in words why nothing is."""
-    if not work.model.get_parameter(site.name).requires_grad:
-        return FROZEN
-    entry = work.weights[site.name]
-    if entry.code is None:
-        return None
-    kind = shares(entry.code)
-    return CODES_STAY if kind is None else kind(entry)
+def _after_step(trainee: Trainee, growth: Growth | None, steps: int) -> Callable[[], None]:
+    """What is done after each step of the optimiser."""
+    if growth is None:
+        return trainee.after_step
+    last = max(1, int(growth.until * steps))
+    every = min(growth.every, last)
+    last -= last % every
+    done = 0
+
+    def prune() -> None:
+        nonlocal done
+        done += 1
+        if done % every == 0 and done <= last:
+            trainee.prune(cubic_sparsity(done, last, growth.sparsity))
+        trainee.after_step()
+
+    return prune
 
 
 def _leave_alone(trainee: Trainee, work: Workpiece, target: Target) -> None:
