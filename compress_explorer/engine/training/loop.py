@@ -48,6 +48,7 @@ def train(
     before_step: Callable[[], None] = do_nothing,
     after_step: Callable[[], None] = do_nothing,
     checkpoint: Path | None = None,
+    begin: int = 0,
 ) -> Generator[Progress, None, None]:
     """Trains `model` in place; yields after every step.
 
@@ -65,6 +66,7 @@ def train(
         after_step: called after each step of the optimiser, e.g. to set pruned weights to zero again.
         checkpoint: a file that is written after each epoch and at the end, and from which training goes on when it
             is there; None: none.
+        begin: the step to begin with, when the weights are those of a training after so many steps.
 
     Raises:
         TrainingError: when the loss becomes NaN or infinite; the model then has the last weights from between two
@@ -74,7 +76,7 @@ def train(
     optimiser = plan.make_optimiser(_trained(model))
     per_epoch = plan.steps_per_epoch(samples)
     steps = plan.epochs * per_epoch
-    first = _resume(checkpoint, model, optimiser, plan)
+    first = max(begin, _resume(checkpoint, model, optimiser, plan))
     good, kept, step = copy.deepcopy(model.state_dict()), first, first
     try:
         for epoch in range(first // per_epoch, plan.epochs):
