@@ -10,6 +10,9 @@ from compress_explorer.engine.ready import ready_recipe as recipe
 from compress_explorer.engine.sensitivity import sensitivity
 from compress_explorer.engine.sweep import sweep
 from compress_explorer.engine.task import Split, Task
+from compress_explorer.engine.training.lottery import lottery_ticket
+from compress_explorer.engine.training.plan import Plan
+from compress_explorer.engine.training.recover import recover
 from compress_explorer.explore import explore
 from compress_explorer.methods.catalogue import methods_table as methods
 from compress_explorer.methods.ready import ready_table as recipes
@@ -17,10 +20,11 @@ from compress_explorer.spec.cost import Cost, Latency
 from compress_explorer.spec.errors import CompressExplorerError
 from compress_explorer.spec.evaluation import Evaluation, Interval
 from compress_explorer.spec.recipe import Recipe, Step
+from compress_explorer.spec.recovery import Recovery
 from compress_explorer.spec.sensitivity import Sensitivity
 from compress_explorer.spec.size import SizeReport
 from compress_explorer.spec.sweep import Sweep
-from compress_explorer.zoo import load
+from compress_explorer.zoo import load, load_initial
 from compress_explorer.zoo import names as models
 
 __version__ = version("compress-explorer")
@@ -32,7 +36,9 @@ __all__ = [
     "Evaluation",
     "Interval",
     "Latency",
+    "Plan",
     "Recipe",
+    "Recovery",
     "Sensitivity",
     "SizeReport",
     "Split",
@@ -45,10 +51,13 @@ __all__ = [
     "explore",
     "load",
     "load_compressed",
+    "load_initial",
+    "lottery_ticket",
     "methods",
     "models",
     "recipe",
     "recipes",
+    "recover",
     "sensitivity",
     "sweep",
 ]

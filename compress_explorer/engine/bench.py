@@ -1,5 +1,6 @@
 """A model opened once for many settings: its weights, its index and what of a recipe was applied already."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from compress_explorer.engine.reports import step_report
 from compress_explorer.engine.size import size_report
 from compress_explorer.engine.steps import apply_step, check_recipe
 from compress_explorer.engine.workpiece import Workpiece, open_model
+from compress_explorer.methods import catalogue
 from compress_explorer.methods.weight_index import WeightIndex
 from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.parameter import Value
@@ -23,6 +25,9 @@ from compress_explorer.spec.size import SizeReport
 from compress_explorer.spec.sweep import Frame
 
 WHOLE_MODEL = "whole model"
+
+MOST_TRAINED = 4
+"""Results of trainings that are kept, so that to go back to a setting does not train it again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +63,7 @@ class Bench:
         self.original = open_model(model)
         self.model = self.original.model
         self._prefixes: dict[Recipe, Workpiece] = {Recipe(): self.original}
+        self._trained: OrderedDict[Recipe, Workpiece] = OrderedDict()
         self._indices: dict[str, WeightIndex] = {}
         self._last_size: dict[Recipe, SizeReport] = {}
         self._last_view: dict[tuple[str, float], View] = {}
@@ -76,16 +82,34 @@ class Bench:
         return check_recipe(recipe, self.original.inventory, self.context)
 
     def apply(self, recipe: Recipe) -> Workpiece:
-        """What all steps of `recipe` make of the model; what each of them left is kept for the next call."""
+        """What all steps of `recipe` make of the model; what each of them left is kept for the next call.
+
+        So are the last few results of steps that train. When a step is stopped, what the steps before it left is kept
+        all the same: a training goes on from there where it was.
+        """
         work = self.original
         prefixes = {Recipe(): self.original}
-        for end, step in enumerate(recipe.steps, start=1):
-            prefix = Recipe(recipe.steps[:end])
-            known = self._prefixes.get(prefix)
-            work = apply_step(work, step, self.context) if known is None else known
-            prefixes[prefix] = work
-        self._prefixes = prefixes
+        try:
+            for end in range(1, len(recipe) + 1):
+                prefix = Recipe(recipe.steps[:end])
+                work = self._known(prefix) or self._apply_last(work, prefix)
+                prefixes[prefix] = work
+        finally:
+            self._prefixes = prefixes
         return work
+
+    def _known(self, recipe: Recipe) -> Workpiece | None:
+        return self._prefixes.get(recipe) or self._trained.get(recipe)
+
+    def _apply_last(self, work: Workpiece, recipe: Recipe) -> Workpiece:
+        """What the last step of `recipe` makes of `work`; the results of the last few trainings are kept."""
+        last = recipe.steps[-1]
+        found = apply_step(work, last, self.context)
+        if catalogue.method(last.method).trains:
+            self._trained[recipe] = found
+            while len(self._trained) > MOST_TRAINED:
+                self._trained.popitem(last=False)
+        return found
 
     def index(self, name: str) -> WeightIndex:
         """The index of one original weight tensor, built when it is first asked for."""

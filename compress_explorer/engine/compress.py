@@ -1,6 +1,7 @@
 """Compresses a model by a recipe. The caller's model is never touched."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from compress_explorer.engine.steps import apply_step, check_recipe
 from compress_explorer.engine.stored import StoredTensor
 from compress_explorer.engine.task import Task
 from compress_explorer.engine.workpiece import Workpiece, open_model
+from compress_explorer.methods.evidence import say_nothing
 from compress_explorer.spec.cost import Cost, Latency
 from compress_explorer.spec.inventory import Skipped
 from compress_explorer.spec.recipe import Recipe, Step
@@ -101,19 +103,26 @@ class CompressedModel:
         return compressed_file.save(path, self.stored, self.recipe, dict(self.aliases), self.edits)
 
 
-def compress(model: nn.Module, recipe: Recipe | Step, task: Task | None = None) -> CompressedModel:
+def compress(
+    model: nn.Module,
+    recipe: Recipe | Step,
+    task: Task | None = None,
+    *,
+    progress: Callable[[str], None] = say_nothing,
+) -> CompressedModel:
     """Applies `recipe` to a copy of `model`.
 
     Args:
         model: any module; it is not changed.
         recipe: the steps, first to last; a single step will do.
         task: where methods that need data take it from: its train split. The others need none.
+        progress: called with progress in words by steps that take long, such as trainings; it may raise to stop them.
 
     Raises:
         ModelError: when the model cannot be compressed (no weights, NaN, scripted, quantized).
         CompressExplorerError: when the recipe is not valid for it.
     """
-    work, context = open_model(model), Context(task=task)
+    work, context = open_model(model), Context(task=task, tell=progress)
     recipe = check_recipe(recipe if isinstance(recipe, Recipe) else Recipe(recipe), work.inventory, context)
     reports = []
     for step in recipe:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from compress_explorer.engine.batches import batch_in_order
 from compress_explorer.engine.compress import CompressedModel
 from compress_explorer.engine.device import Device, device_of, full_precision, on_device, resolve
 from compress_explorer.engine.inference_copy import inference_copy, safe_folds
@@ -57,7 +58,7 @@ def measure(
     if len(known) >= total or stop():
         return
     batch = BATCH if device_of(model).type == "cpu" else GPU_BATCH
-    example, _ = batch_of(samples, range(min(EXAMPLE, len(samples))), device_of(model))
+    example, _ = batch_in_order(samples, range(min(EXAMPLE, len(samples))), device_of(model))
     called = inference_copy(model, safe_folds(model, example))
     parts, done, seen = [known], len(known), len(known)
     while done < total:
@@ -75,22 +76,10 @@ def measure(
 
 
 def _batch_scores(model: nn.Module, task: Task, samples: Split, places: range) -> Scores:
-    inputs, targets = batch_of(samples, places, device_of(model))
+    inputs, targets = batch_in_order(samples, places, device_of(model))
     # Not inference_mode: what a model keeps from its forward pass could never be trained with again.
     with torch.no_grad():
         return scores_from(task, _forward(model, inputs), targets)
-
-
-def batch_of(samples: Split, places: range, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The inputs and targets of some samples.
-
-    Args:
-        samples: where they are taken from.
-        places: neighbours in the split's fixed order.
-        device: where they are wanted.
-    """
-    inputs, targets = (data.to(device) for data in samples.in_order(places))
-    return inputs, targets
 
 
 def scores_from(task: Task, outputs: Tensor, targets: Tensor) -> Scores:
@@ -156,7 +145,7 @@ def check_fit(model: nn.Module, task: Task) -> None:
         if task.metric is not accuracy:
             return
         with torch.no_grad():
-            outputs = _forward(model, batch_of(task.test, first, device_of(model))[0])
+            outputs = _forward(model, batch_in_order(task.test, first, device_of(model))[0])
     for split in (task.test, task.validation):
         if split is not None:
             check_labels(split.targets, outputs.shape[1])

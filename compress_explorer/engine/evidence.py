@@ -4,15 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
 from compress_explorer.engine.context import Context
 from compress_explorer.engine.input_vectors import input_vectors, unobservable
-from compress_explorer.engine.labels import are_class_indices
 from compress_explorer.engine.layers import WeightSite
+from compress_explorer.engine.loss import task_loss
 from compress_explorer.engine.rebuild import network_of
-from compress_explorer.engine.task import Split
+from compress_explorer.engine.task import Split, Task
 from compress_explorer.engine.workpiece import Workpiece
 from compress_explorer.methods.evidence import GradientStatistics, InputStatistics
 from compress_explorer.spec.errors import DataError
@@ -61,8 +60,12 @@ def evidence(
     split = calibration_split(method.name, context)
     key = (method.needs, tuple(site.name for site in sites), samples)
     if key not in work.memo:
-        gather = _gradients if method.needs == "gradients" else _inputs
-        work.memo[key] = gather(work, sites, split, split.order[:samples], context.tell)
+        chosen = split.order[:samples]
+        if method.needs == "gradients":
+            assert context.task is not None  # it has the split
+            work.memo[key] = _gradients(work, sites, context.task, split, chosen, context.tell)
+        else:
+            work.memo[key] = _inputs(work, sites, split, chosen, context.tell)
     known: Mapping[str, InputStatistics | GradientStatistics | str] = work.memo[key]
     return known
 
@@ -145,7 +148,7 @@ def _observe(module: nn.Module, site: WeightSite, moments: _Moments) -> Removabl
 
 
 def _gradients(
-    work: Workpiece, sites: Sequence[WeightSite], split: Split, chosen: Tensor, tell: Callable[[str], None]
+    work: Workpiece, sites: Sequence[WeightSite], task: Task, split: Split, chosen: Tensor, tell: Callable[[str], None]
 ) -> dict[str, GradientStatistics | str]:
     """The gradient of each sample's loss, one sample at a time."""
     network = network_of(work)
@@ -157,7 +160,7 @@ def _gradients(
             tell(f"gradients: {done:,} of {len(chosen):,} samples")
         with torch.enable_grad():
             device = _device(network)
-            loss = loss_of(network(split.inputs[sample].to(device)), split.targets[sample].to(device))
+            loss = task_loss(task, network(split.inputs[sample].to(device)), split.targets[sample].to(device))
             gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
         for index, gradient in enumerate(gradients):
             if gradient is not None:
@@ -182,23 +185,6 @@ def _gradient_statistics(
             "Check the train split, and what the steps before did to the model."
         )
     return GradientStatistics(mean=mean, mean_square=square, samples=samples)
-
-
-def loss_of(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The loss whose gradient is taken: cross-entropy for logits and class indices, else the mean squared error.
-
-    Raises:
-        DataError: when outputs and targets are neither.
-    """
-    if isinstance(outputs, Tensor) and outputs.ndim == 2 and outputs.shape[1] > 1 and are_class_indices(targets):
-        return functional.cross_entropy(outputs, targets.long())
-    if isinstance(outputs, Tensor) and outputs.shape == targets.shape and targets.is_floating_point():
-        return functional.mse_loss(outputs, targets)
-    returned = tuple(outputs.shape) if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
-    raise DataError(
-        f"Gradients need a loss: logits [n, classes] with class indices, or outputs and targets of one shape. The "
-        f"model returns {returned} for targets {tuple(targets.shape)} {str(targets.dtype).removeprefix('torch.')}."
-    )
 
 
 def _device(network: nn.Module) -> torch.device:

@@ -27,6 +27,9 @@ FIRST_LOOK = 1024
 MOST_RESTARTS = 3
 """How often in a row a worker that is ended takes up its work again."""
 
+ITSELF_ALONE = "only the settings you choose are trained, not the whole curve"
+"""The status where each point of the curve is a training of its own."""
+
 BETWEEN_WORDS = 0.1
 """Seconds that at least pass between two words on a method's progress: more often nobody can read them."""
 
@@ -236,10 +239,15 @@ class LiveEngine:
         self._check(request)
 
     def _fill(self, request: int, setting: Setting, film: Film, own: int, direction: int) -> None:
-        """The rest of the curve: first the frames that have no preview, then a look at each point, then exact."""
+        """The rest of the curve: first the frames that have no preview, then a look at each point, then exact.
+
+        Where each point is a training of its own nobody asked for a hundred of them: those that were seen are shown.
+        """
         if film.measure_baseline():
             self._send("point", request, setting, film, own, own)
         order = curve_order(len(film.values), own, direction)
+        if setting.trains_anew:
+            order = [index for index in order if film.is_settled(index) and film.is_measured(index)]
         nearest = sorted(order, key=lambda index: abs(index - own))
         for index in [index for index in nearest if not film.has_frame(index)]:
             film.settle(index)
@@ -247,7 +255,7 @@ class LiveEngine:
         for until in (FIRST_LOOK, None):
             for index in order:
                 self._fill_point(request, setting, film, index, own, until)
-        self._send("status", request, setting, film, own, own)
+        self._send("status", request, setting, film, own, own, ITSELF_ALONE if setting.trains_anew else "")
 
     def _fill_point(self, request: int, setting: Setting, film: Film, index: int, own: int, until: int | None) -> None:
         known = film.evaluations[index]

@@ -18,7 +18,7 @@ def step_report(step: Step, before: Workpiece, after: Workpiece) -> StepReport:
     old, new = before.seen(), after.seen()
     treated = tuple(name for name in old if _present(before, name) != _present(after, name))
     quantized = tuple(name for name in treated if _code(before, name) is not None)
-    kept = tuple(name for name in quantized if _code(after, name) is _code(before, name))
+    kept = tuple(name for name in quantized if _same_codes(_code(before, name), _code(after, name)))
     lost = tuple(name for name in quantized if _code(after, name) is None)
     return StepReport(
         step=step,
@@ -44,6 +44,11 @@ def _code(work: Workpiece, name: str) -> Code | None:
     """The codes of what now stands for an original tensor; None where that is several tensors."""
     present = _present(work, name)
     return present[0].code if len(present) == 1 else None
+
+
+def _same_codes(before: Code | None, after: Code | None) -> bool:
+    """Whether the codes stayed, be it that other values stand behind them: a step that keeps them passes them on."""
+    return before is not None and after is not None and before.codes is after.codes
 
 
 def _beside(before: Workpiece, after: Workpiece) -> tuple[str, ...]:

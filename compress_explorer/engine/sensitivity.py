@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compress_explorer.engine.batches import batch_in_order
 from compress_explorer.engine.bench import Bench
 from compress_explorer.engine.context import Context
 from compress_explorer.engine.device import Device, on_device, resolve
-from compress_explorer.engine.evaluate import BATCH, EXAMPLE, batch_of, scores_of
+from compress_explorer.engine.evaluate import BATCH, EXAMPLE, scores_of
 from compress_explorer.engine.folding import Pairs
 from compress_explorer.engine.inference_copy import inference_copy, safe_folds
 from compress_explorer.engine.measuring import Measuring, check_precision
@@ -89,7 +90,7 @@ def sensitivity(
     original = on_device(bench.model, place)
     baseline = scores_of(original, task, split)
     measuring = Measuring(task, split, baseline, precision)
-    example, _ = batch_of(task.split(split), range(min(BATCH, measuring.total)), place)
+    example, _ = batch_in_order(task.split(split), range(min(BATCH, measuring.total)), place)
     folded = safe_folds(original, example[:EXAMPLE])
     program = program_of(inference_copy(original, folded), example)
     reasons: dict[str, str] = {}

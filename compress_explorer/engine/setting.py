@@ -43,6 +43,11 @@ class Setting:
         """The declaration of the parameter in hand."""
         return catalogue.method(self.active.method).parameter(self.parameter)
 
+    @property
+    def trains_anew(self) -> bool:
+        """Whether each position of the parameter in hand is a training of its own: its step, or a later one, trains."""
+        return any(catalogue.method(step.method).trains for step in self.recipe.steps[self.step :])
+
     def at(self, value: Value) -> "Setting":
         """The same with another value of the parameter in hand."""
         step = with_value_in_hand(self.active, self.own, self.parameter, value)

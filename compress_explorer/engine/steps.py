@@ -14,7 +14,8 @@ from compress_explorer.engine.evidence import calibration_split, evidence
 from compress_explorer.engine.factoring import factor
 from compress_explorer.engine.layers import Inventory
 from compress_explorer.engine.targets import LEFT_OUT, Target, targets
-from compress_explorer.engine.weights import AllWeights, Weights
+from compress_explorer.engine.training.treat import train_target
+from compress_explorer.engine.weights import AllWeights, Quantizer, Weights
 from compress_explorer.engine.workpiece import Workpiece
 from compress_explorer.methods import catalogue
 from compress_explorer.methods.code import Code
@@ -42,6 +43,8 @@ def apply_step(work: Workpiece, step: Step, context: Context) -> Workpiece:
             work = factor(work, method, target, context)
         elif method.result == "channels":
             work = remove_channels(work, method, target, context)
+        elif method.trains:
+            work = train_target(work, method, target, context)
         else:
             work = _treat(work, method, target, context)
     return work
@@ -90,15 +93,18 @@ def _apply(
             results = method.apply(*columns, **values)
         else:
             results = [method.apply(*row, **values) for row in zip(*columns, strict=True)]
-    return {name: _combine(entries[name], result) for name, result in zip(entries, results, strict=True)}
+    quantizer = Quantizer(method, values) if method.result == "code" else None
+    return {name: _combine(entries[name], result, quantizer) for name, result in zip(entries, results, strict=True)}
 
 
-def _combine(entry: Weights, result: Tensor | Code | Values | Coding) -> Weights:
+def _combine(entry: Weights, result: Tensor | Code | Values | Coding, quantizer: Quantizer | None) -> Weights:
     if isinstance(result, Values):
         return entry.revalued(result)
     if isinstance(result, str):
         return replace(entry, coding=result)
-    return entry.quantized(result) if isinstance(result, Code) else entry.pruned(result)
+    if isinstance(result, Code):
+        return replace(entry.quantized(result), quantizer=quantizer)
+    return entry.pruned(result)
 
 
 def _with_results(work: Workpiece, method: Method, changed: AllWeights) -> Workpiece:

@@ -19,6 +19,9 @@ MOST_COPIED = 2**28
 Metric = Callable[[Tensor, Tensor], Tensor]
 """(outputs [n, ...], targets [n, ...]) -> one score per sample [n]; higher is better."""
 
+TaskLoss = Callable[[Tensor, Tensor], Tensor]
+"""(outputs [n, ...], targets [n, ...]) -> the mean loss, one number; lower is better."""
+
 
 def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     """Top-1 correctness: 1.0 where the largest logit is the label, else 0.0.
@@ -99,14 +102,15 @@ class Split:
         if self._ordered is not None:
             inputs, targets = self._ordered
             return inputs[places.start : places.stop], targets[places.start : places.stop]
-        return self._chosen(self.order[places.start : places.stop])
+        return self.chosen(self.order[places.start : places.stop])
 
     @cached_property
     def _ordered(self) -> tuple[Tensor, Tensor] | None:
         """All samples in order, where a second copy of them is small: they are measured for every setting."""
-        return self._chosen(self.order) if self.inputs.nbytes <= MOST_COPIED else None
+        return self.chosen(self.order) if self.inputs.nbytes <= MOST_COPIED else None
 
-    def _chosen(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    def chosen(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """The inputs and targets of the chosen samples, int64 [n], their places."""
         # index_select copies rows five times as fast as inputs[chosen].
         inputs, targets = (data.index_select(0, chosen.to(data.device)) for data in self._load())
         return inputs, targets
@@ -144,6 +148,7 @@ class Task:
         train: the split that calibration and training use, or None.
         metric: (outputs, targets) -> one score per sample.
         classes: names of the classes; empty when there are none.
+        loss: what is made small in training; None: cross-entropy for class indices, else the mean squared error.
 
     Raises:
         DataError: when a split is not a Split (`as_split` makes one), or the metric cannot be called.
@@ -155,6 +160,7 @@ class Task:
     train: Split | None = None
     metric: Metric = accuracy
     classes: tuple[str, ...] = ()
+    loss: TaskLoss | None = None
 
     def __post_init__(self) -> None:
         """Checks the types."""

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compress_explorer.engine.batches import batch_in_order
 from compress_explorer.engine.device import device_of
-from compress_explorer.engine.evaluate import BATCH, batch_of, scores_from
+from compress_explorer.engine.evaluate import BATCH, scores_from
 from compress_explorer.engine.measuring import Measuring
 from compress_explorer.engine.memory import in_parts
 from compress_explorer.engine.partial_run import Program
@@ -40,7 +41,7 @@ def evaluate_variants(program: Program | None, variants: Sequence[Variant], meas
             break
 
         def scores(places: range, left: Mapping[int, Variant] = left) -> dict[int, Scores]:
-            inputs, targets = batch_of(samples, places, device)
+            inputs, targets = batch_in_order(samples, places, device)
             with torch.no_grad():
                 outputs = _outputs(program, left, inputs)
                 return {place: scores_from(measuring.task, output, targets) for place, output in outputs}

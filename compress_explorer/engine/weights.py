@@ -10,7 +10,22 @@ from compress_explorer.engine.layers import Inventory
 from compress_explorer.engine.matrix import as_float32_matrix
 from compress_explorer.methods.code import Code
 from compress_explorer.methods.values import Values
+from compress_explorer.spec.method import Method
+from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.size import Coding
+
+
+@dataclass(frozen=True, eq=False)
+class Quantizer:
+    """What made a code, so that it can be made again of other weights.
+
+    Attributes:
+        method: with the result "code".
+        values: of its parameters, but for those that the engine alone reads.
+    """
+
+    method: Method
+    values: Mapping[str, Value]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +38,7 @@ class Weights:
         code: the quantized form, or None.
         dtype: what the network computes with.
         coding: the entropy coder of the file, or None.
+        quantizer: what made the code; None where there is none.
     """
 
     matrix: Tensor
@@ -30,6 +46,7 @@ class Weights:
     code: Code | None = None
     dtype: torch.dtype = torch.float32
     coding: Coding | None = None
+    quantizer: Quantizer | None = None
 
     @property
     def mask(self) -> Tensor:
@@ -53,7 +70,13 @@ class Weights:
         """The weights `new` in place of these, no longer quantized; what was pruned stays so."""
         kept = self.mask & new.kept
         matrix = torch.where(kept, new.matrix.to(self.dtype).float(), 0.0)
-        return replace(self, matrix=matrix, kept=None if self.kept is None and bool(kept.all()) else kept, code=None)
+        return replace(
+            self,
+            matrix=matrix,
+            kept=None if self.kept is None and bool(kept.all()) else kept,
+            code=None,
+            quantizer=None,
+        )
 
 
 AllWeights = Mapping[str, Weights]

@@ -60,8 +60,8 @@ class Code:
         """The matrix that the codes stand for, float32 [channels, n]."""
         level = self._levels()
         if self.zero_point is not None:
-            level -= self._spread(self.zero_point.to(torch.float32))
-        return level if self.scale is None else level.mul_(self._spread(self.scale))
+            level -= self.spread(self.zero_point.to(torch.float32))
+        return level if self.scale is None else level.mul_(self.spread(self.scale))
 
     def _levels(self) -> Tensor:
         """What the codes stand for before scaling: a new tensor, float32 [channels, n]."""
@@ -78,7 +78,7 @@ class Code:
         rows = self.codebook.expand(self.codes.shape[0], -1)
         return torch.gather(rows, 1, self.codes.long())
 
-    def _spread(self, per_group: Tensor) -> Tensor:
+    def spread(self, per_group: Tensor) -> Tensor:
         """One number a group as one number a column, or a single column where all columns share it."""
         if per_group.shape[1] == 1:
             return per_group

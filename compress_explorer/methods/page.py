@@ -15,6 +15,7 @@ RESULTS: dict[Result, str] = {
     "scales": "rescaled weights of layers that follow each other",
     "coding": "the same weights, in a file whose values and gaps are coded",
     "state": "new biases or running statistics",
+    "trained": "the same zeros and the same form of every weight, with values that were trained",
 }
 """What a method leaves, in words."""
 

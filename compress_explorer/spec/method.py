@@ -7,7 +7,7 @@ from typing import Any, Literal
 from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.parameter import Parameter, Value
 
-Result = Literal["mask", "code", "values", "factors", "channels", "inputs", "scales", "state", "coding"]
+Result = Literal["mask", "code", "values", "factors", "channels", "inputs", "scales", "state", "coding", "trained"]
 """What a method's function returns for one tensor.
 
 mask: bool [channels, n], the weights to keep.
@@ -19,6 +19,7 @@ inputs: a `methods.input_change.InputChange`: what is done to the layer's input.
 scales: (rows [channels], weights [channels, n]): what each row and each weight is multiplied by.
 state: new values of what is no weight: biases, running statistics.
 coding: the name of the entropy coder that the file's values and gaps go through; the weights stay as they are.
+trained: a `methods.training.Training`: how the engine trains the network as the steps before left it.
 """
 
 Needs = Literal["nothing", "inputs", "gradients", "values", "before", "batches", "pairs", "scales", "window"]
@@ -75,7 +76,12 @@ class Method:
     @property
     def needs_data(self) -> bool:
         """Whether it looks at the train split."""
-        return self.needs not in ("nothing", "pairs", "scales", "window")
+        return self.trains or self.needs not in ("nothing", "pairs", "scales", "window")
+
+    @property
+    def trains(self) -> bool:
+        """Whether it trains the network, which takes so long that nobody asks for a whole curve of it."""
+        return self.result == "trained"
 
     def parameter(self, name: str) -> Parameter:
         """The parameter called `name`.

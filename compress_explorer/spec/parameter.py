@@ -28,8 +28,8 @@ class Parameter:
         maximum: largest value that makes sense at all (hard bound); numbers only.
         soft_minimum: where the slider begins; `minimum` when None.
         soft_maximum: where the slider ends; `maximum` when None.
-        step: distance of two slider positions (on a "log2" scale: of the exponents).
-        scale: "linear", or "log2" for powers of two.
+        step: distance of two slider positions (on a logarithmic scale: of the exponents).
+        scale: "linear"; "log2" for powers of two; "log10" for powers of ten, to three digits.
         unit: shown behind the value, e.g. "bits"; "%" shows a fraction as per cent.
         choices: the values of a choice.
         when: (other parameter, its values) for which this one has an effect; None: always.
@@ -46,7 +46,7 @@ class Parameter:
     soft_minimum: float | None = None
     soft_maximum: float | None = None
     step: float = 1
-    scale: Literal["linear", "log2"] = "linear"
+    scale: Literal["linear", "log2", "log10"] = "linear"
     unit: str = ""
     choices: tuple[str, ...] = ()
     when: tuple[str, tuple[str, ...]] | None = None
@@ -91,11 +91,14 @@ class Parameter:
             return self.choices
         low = self.minimum if self.soft_minimum is None else self.soft_minimum
         high = self.maximum if self.soft_maximum is None else self.soft_maximum
-        if self.scale == "log2":
-            low, high = math.log2(low), math.log2(high)
+        if self.scale != "linear":
+            logarithm = math.log2 if self.scale == "log2" else math.log10
+            low, high = logarithm(low), logarithm(high)
         count = round((high - low) / self.step) + 1
         # The last sum may differ from the bound in its last bits.
         values = [min(round(low + index * self.step, 10), high) for index in range(count)]
         if self.scale == "log2":
             values = [2.0**value for value in values]
+        if self.scale == "log10":
+            values = [float(f"{10.0**value:.3g}") for value in values]
         return tuple(self.validate(int(value) if self.kind == "integer" else value) for value in values)

@@ -28,7 +28,7 @@ def _control(parameter: Parameter, value: Value) -> ipywidgets.ValueWidget:
     if parameter.kind == "choice":
         return ipywidgets.Dropdown(options=parameter.choices, value=value, **words)
     number = float(value)
-    if parameter.scale == "log2":
+    if parameter.scale != "linear":
         return ExactLogSlider(parameter, number, readout_format="d" if parameter.kind == "integer" else ".4g", **words)
     if parameter.kind == "float":
         return ExactFloatSlider(parameter, number, readout_format=".1%" if parameter.unit == "%" else ".4g", **words)

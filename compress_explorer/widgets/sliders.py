@@ -114,14 +114,15 @@ class ExactIntSlider(ExactSlider, ipywidgets.IntSlider):
 
 
 class ExactLogSlider(ExactSlider, ipywidgets.FloatLogSlider):
-    """A slider for powers of two; its bounds and step are those of the exponent."""
+    """A slider for powers of two or ten; its bounds and step are those of the exponent."""
 
     def __init__(self, parameter: Parameter, value: float, **traits: Any) -> None:
         """Makes the slider; see `ExactSlider`."""
-        super().__init__(parameter, value, base=2, **traits)
+        self._base = 2 if parameter.scale == "log2" else 10
+        super().__init__(parameter, value, base=self._base, **traits)
 
     def _coordinate(self, value: float) -> float:
-        return math.log2(value)
+        return math.log2(value) if self._base == 2 else math.log10(value)
 
 
 def _nearest(value: float, candidates: Iterable[float]) -> float:

@@ -9,9 +9,10 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional
 
 from compress_explorer.engine.context import Context
-from compress_explorer.engine.evidence import calibration_split, evidence, loss_of
+from compress_explorer.engine.evidence import calibration_split, evidence
 from compress_explorer.engine.input_vectors import input_vectors
 from compress_explorer.engine.layers import inspect_model
+from compress_explorer.engine.loss import loss_of
 from compress_explorer.engine.steps import apply_step
 from compress_explorer.engine.task import Split, Task
 from compress_explorer.engine.workpiece import open_model

@@ -36,7 +36,7 @@ class Progress:
 
 
 def do_nothing() -> None:
-    """What is done after a step by default."""
+    """What is done before and after a step by default."""
 
 
 def train(
@@ -45,8 +45,10 @@ def train(
     plan: Plan,
     samples: int,
     *,
+    before_step: Callable[[], None] = do_nothing,
     after_step: Callable[[], None] = do_nothing,
     checkpoint: Path | None = None,
+    begin: int = 0,
 ) -> Generator[Progress, None, None]:
     """Trains `model` in place; yields after every step.
 
@@ -59,9 +61,12 @@ def train(
         loss: of a batch, given by the places of its samples.
         plan: epochs, batches, learning rate.
         samples: how many there are.
+        before_step: called between the gradients and the step of the optimiser, which leaves alone whatever has no
+            gradient then, e.g. to mask gradients.
         after_step: called after each step of the optimiser, e.g. to set pruned weights to zero again.
         checkpoint: a file that is written after each epoch and at the end, and from which training goes on when it
             is there; None: none.
+        begin: the step to begin with, when the weights are those of a training after so many steps.
 
     Raises:
         TrainingError: when the loss becomes NaN or infinite; the model then has the last weights from between two
@@ -71,14 +76,14 @@ def train(
     optimiser = plan.make_optimiser(_trained(model))
     per_epoch = plan.steps_per_epoch(samples)
     steps = plan.epochs * per_epoch
-    first = _resume(checkpoint, model, optimiser, plan)
+    first = max(begin, _resume(checkpoint, model, optimiser, plan))
     good, kept, step = copy.deepcopy(model.state_dict()), first, first
     try:
         for epoch in range(first // per_epoch, plan.epochs):
             batches = torch.split(plan.order(epoch, samples), plan.batch_size)
             for place in range(step % per_epoch, per_epoch):
                 candidate = copy.deepcopy(model.state_dict()) if place == 0 else None
-                value = _step(model, loss, batches[place], optimiser, plan, step, steps)
+                value = _step(model, loss, batches[place], optimiser, plan, step, steps, before_step)
                 if not math.isfinite(value):
                     raise _diverged(value, step, kept, per_epoch, plan)
                 if candidate is not None:  # a finite loss shows that these weights are sound
@@ -106,7 +111,14 @@ def _trained(model: nn.Module) -> list[nn.Parameter]:
 
 
 def _step(
-    model: nn.Module, loss: Loss, chosen: Tensor, optimiser: torch.optim.Optimizer, plan: Plan, step: int, steps: int
+    model: nn.Module,
+    loss: Loss,
+    chosen: Tensor,
+    optimiser: torch.optim.Optimizer,
+    plan: Plan,
+    step: int,
+    steps: int,
+    before_step: Callable[[], None],
 ) -> float:
     """One step of the optimiser, unless the loss is not finite; returns the loss."""
     for group in optimiser.param_groups:
@@ -122,6 +134,7 @@ def _step(
         value = float(found.detach())
         if math.isfinite(value):
             found.backward()  # type: ignore[no-untyped-call] # torch has no annotation for it
+            before_step()
             optimiser.step()
     return value
 
