@@ -1,0 +1,19 @@
+"""Every loss of distillation, in the order of the menus."""
+
+from compress_explorer.methods.distillation import kd
+from compress_explorer.spec.distillation import DistillationLoss
+from compress_explorer.spec.errors import unknown
+
+LOSSES: tuple[DistillationLoss, ...] = (kd.LOSS,)
+
+
+def distillation_loss(name: str) -> DistillationLoss:
+    """The loss called `name`.
+
+    Raises:
+        UnknownNameError: when there is none; it suggests the nearest name.
+    """
+    for loss in LOSSES:
+        if loss.name == name:
+            return loss
+    raise unknown("distillation loss", name, [loss.name for loss in LOSSES])
