@@ -4,14 +4,19 @@ from importlib.metadata import version
 
 from compress_explorer.engine.compress import CompressedModel, compress
 from compress_explorer.engine.cost import cost
+from compress_explorer.engine.distillation.distill import Distilling, distill, distilling
+from compress_explorer.engine.distillation.result import Distillation
+from compress_explorer.engine.distillation.students import StudentDesign, student
 from compress_explorer.engine.evaluate import evaluate
 from compress_explorer.engine.file import load_into as load_compressed
 from compress_explorer.engine.ready import ready_recipe as recipe
 from compress_explorer.engine.sensitivity import sensitivity
 from compress_explorer.engine.sweep import sweep
 from compress_explorer.engine.task import Split, Task
+from compress_explorer.engine.training.plan import Plan as TrainingPlan
 from compress_explorer.explore import explore
 from compress_explorer.methods.catalogue import methods_table as methods
+from compress_explorer.methods.distillation.softened import softened
 from compress_explorer.methods.ready import ready_table as recipes
 from compress_explorer.spec.cost import Cost, Latency
 from compress_explorer.spec.errors import CompressExplorerError
@@ -29,6 +34,8 @@ __all__ = [
     "CompressExplorerError",
     "CompressedModel",
     "Cost",
+    "Distillation",
+    "Distilling",
     "Evaluation",
     "Interval",
     "Latency",
@@ -37,10 +44,14 @@ __all__ = [
     "SizeReport",
     "Split",
     "Step",
+    "StudentDesign",
     "Sweep",
     "Task",
+    "TrainingPlan",
     "compress",
     "cost",
+    "distill",
+    "distilling",
     "evaluate",
     "explore",
     "load",
@@ -50,5 +61,7 @@ __all__ = [
     "recipe",
     "recipes",
     "sensitivity",
+    "softened",
+    "student",
     "sweep",
 ]

@@ -31,6 +31,7 @@ class DistillationLoss:
         source: the paper and equation it follows.
         parameters: its settings, in the order of their controls.
         features: whether it compares the outputs of a layer of each network.
+        maps: whether those must be maps, [n, channels, height, width].
         taught_by: "teacher", or "itself": an earlier generation of the student.
         inputs: what the student sees: the "train" split, or "noise".
         goes_wrong: of a formula as written, what is wrong with it, in words; else "".
@@ -47,6 +48,7 @@ class DistillationLoss:
     source: str
     parameters: tuple[Parameter, ...]
     features: bool = False
+    maps: bool = False
     taught_by: Literal["teacher", "itself"] = "teacher"
     inputs: Literal["train", "noise"] = "train"
     goes_wrong: str = ""
@@ -174,7 +176,7 @@ class SurfaceFrame:
 
     def means(self) -> npt.NDArray[np.float64]:
         """The metric's mean over the seeds, [temperatures, alphas]."""
-        return np.array(self.accuracies).mean(axis=2)
+        return np.asarray(np.mean(self.accuracies, axis=2))
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,7 +54,7 @@ def soft_loss(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> 
 
 
 def apply(batch: Batch, *, temperature: float = 4.0, alpha: float = 0.9) -> Tensor:
-    """alpha T² KL(softmax(v/T) ‖ softmax(z/T)) + (1 - alpha) CE(z, y), the mean over the batch, in nats.
+    """Gives alpha T² KL(softmax(v/T) ‖ softmax(z/T)) + (1 - alpha) CE(z, y), the mean over the batch, in nats.
 
     Args:
         batch: logits of both, and labels.
