@@ -1,10 +1,29 @@
 """Every loss of distillation, in the order of the menus."""
 
-from compress_explorer.methods.distillation import kd
+from compress_explorer.methods.distillation import (
+    attention_transfer,
+    born_again,
+    crd,
+    data_free,
+    dkd,
+    fitnets,
+    kd,
+    literal,
+)
 from compress_explorer.spec.distillation import DistillationLoss
 from compress_explorer.spec.errors import unknown
 
-LOSSES: tuple[DistillationLoss, ...] = (kd.LOSS,)
+LOSSES: tuple[DistillationLoss, ...] = (
+    kd.LOSS,
+    dkd.LOSS,
+    fitnets.LOSS,
+    attention_transfer.LOSS,
+    crd.LOSS,
+    born_again.LOSS,
+    data_free.LOSS,
+    literal.KD,
+    literal.TEMPERATURE_LITERAL,
+)
 
 
 def distillation_loss(name: str) -> DistillationLoss:
