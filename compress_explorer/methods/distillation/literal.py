@@ -38,7 +38,9 @@ def kd(batch: Batch, *, alpha: float = 0.9) -> Tensor:
         alpha: the weight of the second term, 0 to 1.
     """
     constant = (-batch.teacher).mean()
-    return (1 - alpha) * constant + alpha * functional.kl_div(batch.teacher, batch.student, reduction="mean")
+    # The mean by hand: torch warns of its own reduction="mean", which also divides by the number of classes.
+    divergence = functional.kl_div(batch.teacher, batch.student, reduction="none").mean()
+    return (1 - alpha) * constant + alpha * divergence
 
 
 def temperature(batch: Batch, *, temperature: float = 4.0, reference: float = 1.0) -> Tensor:
@@ -68,8 +70,8 @@ KD = DistillationLoss(
     source=SOURCE,
     parameters=(ALPHA,),
     goes_wrong="mean(−v) holds the teacher's logits alone: its gradient is 0, so no label is learned from. "
-    "KL_div(v, z) gets raw logits in the place of probabilities, the student's as the target: of a negative one there is no "
-    "logarithm, and the loss is NaN from the first step.",
+    "KL_div(v, z) gets raw logits in the place of probabilities, the student's as the target: of a negative one there "
+    "is no logarithm, and the loss is NaN from the first step.",
     apply=kd,
 )
 
@@ -83,7 +85,7 @@ TEMPERATURE_LITERAL = DistillationLoss(
     source=SOURCE,
     parameters=(TEMPERATURE, REFERENCE),
     goes_wrong="mean(−v) holds the teacher's logits alone: its gradient is 0, so no label is learned from. "
-    "The softened gradient shrinks as 1/T² and T/T₀ gives back one T only, so the higher the temperature, the slower the "
-    "student learns with SGD; the proper factor is T². Adam, which rescales gradients, hides that.",
+    "The softened gradient shrinks as 1/T² and T/T₀ gives back one T only, so the higher the temperature, the slower "
+    "the student learns with SGD; the proper factor is T². Adam, which rescales gradients, hides that.",
     apply=temperature,
 )
