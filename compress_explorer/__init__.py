@@ -7,6 +7,7 @@ from compress_explorer.engine.cost import cost
 from compress_explorer.engine.distillation.distill import Distilling, distill, distilling
 from compress_explorer.engine.distillation.result import Distillation
 from compress_explorer.engine.distillation.students import StudentDesign, student
+from compress_explorer.engine.distillation.surface import Surface, Surfacing, surface, surfacing
 from compress_explorer.engine.evaluate import evaluate
 from compress_explorer.engine.file import load_into as load_compressed
 from compress_explorer.engine.ready import ready_recipe as recipe
@@ -16,6 +17,7 @@ from compress_explorer.engine.task import Split, Task
 from compress_explorer.engine.training.plan import Plan as TrainingPlan
 from compress_explorer.explore import explore
 from compress_explorer.methods.catalogue import methods_table as methods
+from compress_explorer.methods.distillation.catalogue import losses_table as distillation_losses
 from compress_explorer.methods.distillation.softened import softened
 from compress_explorer.methods.ready import ready_table as recipes
 from compress_explorer.spec.cost import Cost, Latency
@@ -45,12 +47,15 @@ __all__ = [
     "Split",
     "Step",
     "StudentDesign",
+    "Surface",
+    "Surfacing",
     "Sweep",
     "Task",
     "TrainingPlan",
     "compress",
     "cost",
     "distill",
+    "distillation_losses",
     "distilling",
     "evaluate",
     "explore",
@@ -63,5 +68,7 @@ __all__ = [
     "sensitivity",
     "softened",
     "student",
+    "surface",
+    "surfacing",
     "sweep",
 ]

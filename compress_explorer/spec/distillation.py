@@ -158,21 +158,25 @@ class SurfaceFrame:
         temperatures: the grid's first axis.
         alphas: its second axis.
         seeds: its third axis.
+        step: steps done; a step trains every student.
+        steps: in all.
         epoch: complete epochs.
         epochs: in all.
-        accuracies: the metric on the split after this epoch, [temperature][alpha][seed].
-        losses: the mean loss of this epoch's batches, likewise.
         split: the split of the metric.
+        accuracies: the metric after the last complete epoch, [temperature][alpha][seed]; NaN before the first.
+        losses: the mean loss of that epoch's batches, likewise. Those of different cells are not comparable.
     """
 
     temperatures: tuple[float, ...]
     alphas: tuple[float, ...]
     seeds: tuple[int, ...]
+    step: int
+    steps: int
     epoch: int
     epochs: int
+    split: str
     accuracies: Grid
     losses: Grid
-    split: str
 
     def means(self) -> npt.NDArray[np.float64]:
         """The metric's mean over the seeds, [temperatures, alphas]."""

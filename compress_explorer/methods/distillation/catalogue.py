@@ -1,5 +1,7 @@
 """Every loss of distillation, in the order of the menus."""
 
+from typing import TYPE_CHECKING
+
 from compress_explorer.methods.distillation import (
     attention_transfer,
     born_again,
@@ -10,8 +12,12 @@ from compress_explorer.methods.distillation import (
     kd,
     literal,
 )
+from compress_explorer.methods.table import table
 from compress_explorer.spec.distillation import DistillationLoss
 from compress_explorer.spec.errors import unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LOSSES: tuple[DistillationLoss, ...] = (
     kd.LOSS,
@@ -36,3 +42,8 @@ def distillation_loss(name: str) -> DistillationLoss:
         if loss.name == name:
             return loss
     raise unknown("distillation loss", name, [loss.name for loss in LOSSES])
+
+
+def losses_table() -> "pd.DataFrame":
+    """One row a loss: name, label, family, summary, parameters (ranges, defaults), formula, source."""
+    return table(LOSSES)

@@ -33,7 +33,7 @@ ALPHA = Parameter(
 )
 
 
-def soft_loss(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> Tensor:
+def soft_loss(student: Tensor, teacher: Tensor, temperature: float | Tensor, dim: int = -1) -> Tensor:
     """T² KL(softmax(v/T) ‖ softmax(z/T)) of each sample, in nats.
 
     Its gradient with respect to z is T (q - p), with the softened probabilities q of the student and p of the
@@ -41,16 +41,17 @@ def soft_loss(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> 
     et al. 2015, Eq. 2 and 4, times the T² of their section 2).
 
     Args:
-        student: logits z, [..., n, classes].
+        student: logits z, [..., classes].
         teacher: logits v, the same shape.
         temperature: T > 0; a tensor must broadcast with the logits.
+        dim: the axis of the classes, when it is not the last.
 
     Returns:
-        [..., n]
+        [...], without the axis of the classes.
     """
-    softened = functional.log_softmax(student / temperature, dim=-1)
-    target = functional.log_softmax(teacher / temperature, dim=-1)
-    return (functional.kl_div(softened, target, reduction="none", log_target=True) * temperature**2).sum(dim=-1)
+    softened = functional.log_softmax(student / temperature, dim=dim)
+    target = functional.log_softmax(teacher / temperature, dim=dim)
+    return (functional.kl_div(softened, target, reduction="none", log_target=True) * temperature**2).sum(dim=dim)
 
 
 def apply(batch: Batch, *, temperature: float = 4.0, alpha: float = 0.9) -> Tensor:

@@ -131,7 +131,7 @@ def test_the_formulas_as_written_do_what_is_said_of_them():
         assert norms[low][0] / norms[high][0] == pytest.approx(2, rel=0.15)  # ∝ 1/T
         assert norms[low][1] / norms[high][1] == pytest.approx(1, rel=0.15)  # flat with T²
     for loss in LOSSES:
-        assert bool(loss.goes_wrong) == ("as written" in loss.family), loss.name
+        assert bool(loss.goes_wrong) == ("As written" in loss.family), loss.name
 
 
 def test_fitnets_is_half_the_mean_squared_error_behind_its_regressor():
