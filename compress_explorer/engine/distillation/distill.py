@@ -3,7 +3,7 @@
 import copy
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -141,8 +141,7 @@ def initial(student: Student, seed: int) -> nn.Module:
                 f"{type(student).__name__} cannot be copied: {type(error).__name__}: {error}. "
                 "Pass a function that builds it."
             ) from error
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         built = student() if callable(student) else None
     if not isinstance(built, nn.Module):
         raise ModelError(
@@ -150,6 +149,14 @@ def initial(student: Student, seed: int) -> nn.Module:
             f"{type(student).__name__} gave {type(built).__name__}."
         )
     return built
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """While it runs, torch's random numbers are those of this seed; afterwards the caller's go on."""
+    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
+        torch.manual_seed(seed)
+        yield
 
 
 def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
@@ -353,8 +360,7 @@ class Distilling(Iterator[DistillationProgress]):
                 inputs = lesson.inputs[:2].to(device_of(student))
                 assert lesson.features is not None
                 shapes = [feature_shapes(student, inputs)[setting.layers[0]], tuple(lesson.features.shape[1:])]
-            with torch.random.fork_rng():
-                torch.manual_seed(seed)
+            with seeded(seed):
                 beside = setting.loss.prepare(*shapes, len(lesson), **setting.values)
             beside = beside.to(device_of(student))
         trainee = self._trainees[key] = Trainee(student, beside, setting.plan.epochs)

@@ -60,7 +60,9 @@ def surface(
 
     Each becomes what ``distill(..., loss="kd", temperature=..., alpha=...)`` makes of it: the same initial weights, the
     same batches, the same optimiser. Sums are taken in another order, so that weights differ in their last bits, which
-    training carries on: on the digits, of a perceptron by less than a millionth after ten epochs.
+    training carries on: on the digits, of a perceptron by less than a millionth after ten epochs. Weights without any
+    effect, such as a bias before a batch normalization, have no gradient but rounding errors, which Adam magnifies:
+    these may differ, what the student computes does not.
 
     Args:
         teacher: a network that returns logits; it sees every sample of the train split once.

@@ -105,12 +105,12 @@ def check_networks(teacher: nn.Module | None, student: nn.Module, train: Split) 
         ModelError: when a network returns no logits, or both do not know the same number of classes.
     """
     classes = _classes(student, "student", train)
-    check_labels(train.targets, classes)
     if teacher is not None and (known := _classes(teacher, "teacher", train)) != classes:
         raise ModelError(
             f"The teacher tells {known} classes apart and the student {classes}. Give the student {known} outputs, "
             "in the teacher's order of classes."
         )
+    check_labels(train.targets, classes)
 
 
 def _classes(model: nn.Module, role: str, train: Split) -> int:
