@@ -4,6 +4,10 @@ from importlib.metadata import version
 
 from compress_explorer.engine.compress import CompressedModel, compress
 from compress_explorer.engine.cost import cost
+from compress_explorer.engine.distillation.distill import Distilling, distill, distilling
+from compress_explorer.engine.distillation.result import Distillation
+from compress_explorer.engine.distillation.students import StudentDesign, student
+from compress_explorer.engine.distillation.surface import Surface, Surfacing, surface, surfacing
 from compress_explorer.engine.evaluate import evaluate
 from compress_explorer.engine.file import load_into as load_compressed
 from compress_explorer.engine.ready import ready_recipe as recipe
@@ -11,10 +15,12 @@ from compress_explorer.engine.sensitivity import sensitivity
 from compress_explorer.engine.sweep import sweep
 from compress_explorer.engine.task import Split, Task
 from compress_explorer.engine.training.lottery import lottery_ticket
-from compress_explorer.engine.training.plan import Plan
+from compress_explorer.engine.training.plan import Plan as TrainingPlan
 from compress_explorer.engine.training.recover import recover
 from compress_explorer.explore import explore
 from compress_explorer.methods.catalogue import methods_table as methods
+from compress_explorer.methods.distillation.catalogue import losses_table as distillation_losses
+from compress_explorer.methods.distillation.softened import softened
 from compress_explorer.methods.ready import ready_table as recipes
 from compress_explorer.spec.cost import Cost, Latency
 from compress_explorer.spec.errors import CompressExplorerError
@@ -33,20 +39,28 @@ __all__ = [
     "CompressExplorerError",
     "CompressedModel",
     "Cost",
+    "Distillation",
+    "Distilling",
     "Evaluation",
     "Interval",
     "Latency",
-    "Plan",
     "Recipe",
     "Recovery",
     "Sensitivity",
     "SizeReport",
     "Split",
     "Step",
+    "StudentDesign",
+    "Surface",
+    "Surfacing",
     "Sweep",
     "Task",
+    "TrainingPlan",
     "compress",
     "cost",
+    "distill",
+    "distillation_losses",
+    "distilling",
     "evaluate",
     "explore",
     "load",
@@ -59,5 +73,9 @@ __all__ = [
     "recipes",
     "recover",
     "sensitivity",
+    "softened",
+    "student",
+    "surface",
+    "surfacing",
     "sweep",
 ]

@@ -139,7 +139,7 @@ def check_fit(model: nn.Module, task: Task) -> None:
     Raises:
         DataError: when the inputs, the labels or the metric do not fit the model.
     """
-    with _evaluation_mode(model):
+    with evaluation_mode(model):
         first = range(min(EXAMPLE, len(task.test)))
         _batch_scores(model, task, task.test, first)
         if task.metric is not accuracy:
@@ -193,17 +193,17 @@ def evaluate(
     if not isinstance(model, nn.Module):
         raise ModelError(f"evaluate needs a torch.nn.Module or what compress returned, not {type(model).__name__}.")
     place = resolve(device, model)
-    with _evaluation_mode(model):
+    with evaluation_mode(model):
         scores = scores_of(on_device(model, place), task, split, until=samples)
     paired = None
     if baseline is not None:
-        with _evaluation_mode(baseline):
+        with evaluation_mode(baseline):
             paired = scores_of(on_device(baseline, place), task, split, until=samples)
     return summarize(scores, paired, len(task.split(split)), split)
 
 
 @contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Sets every module to evaluation mode, and back to what it was."""
     training = [module for module in model.modules() if module.training]
     try:

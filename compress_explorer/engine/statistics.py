@@ -1,7 +1,8 @@
 """Intervals for a metric and for its paired difference to a baseline."""
 
 import math
-from statistics import NormalDist
+from collections.abc import Sequence
+from statistics import NormalDist, fmean, stdev
 
 import torch
 from torch import Tensor
@@ -104,3 +105,38 @@ def difference_of_proportions(gained: int, lost: int, count: int, confidence: fl
     centre = (gained - lost) / count
     half = z_value(confidence) * math.sqrt(gained + lost - (gained - lost) ** 2 / count) / count
     return Interval(centre - half, centre + half, confidence)
+
+
+def t_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Interval:
+    """Student's interval of the mean of independent, normally distributed values: mean ± t s / √n.
+
+    Args:
+        values: at least two.
+        confidence: the two-sided confidence.
+    """
+    mean = fmean(values)
+    half = t_value(len(values) - 1, confidence) * stdev(values) / math.sqrt(len(values))
+    return Interval(mean - half, mean + half, confidence)
+
+
+def t_value(degrees: int, confidence: float = CONFIDENCE) -> float:
+    """The two-sided quantile of Student's t distribution, 4.303 for 2 degrees of freedom and 0.95."""
+    low, high = 0.0, 1.0
+    while _t_within(high, degrees) < confidence:
+        high *= 2
+    while (middle := (low + high) / 2) not in (low, high):
+        low, high = (middle, high) if _t_within(middle, degrees) < confidence else (low, middle)
+    return high
+
+
+def _t_within(t: float, degrees: int) -> float:
+    """P(|T| <= t): the finite sums of Abramowitz & Stegun 1964, 26.7.3 and 26.7.4."""
+    angle = math.atan(t / math.sqrt(degrees))
+    odd = degrees % 2
+    term = math.cos(angle) if odd else 1.0
+    total = 0.0
+    for power in range(2 + odd, degrees + 1, 2):
+        total += term
+        term *= math.cos(angle) ** 2 * (power - 1) / power
+    total *= math.sin(angle)
+    return 2 / math.pi * (angle + total) if odd else total

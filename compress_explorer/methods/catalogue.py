@@ -58,9 +58,9 @@ from compress_explorer.methods import (
     tucker,
     wanda,
 )
+from compress_explorer.methods.table import table
 from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.method import Method
-from compress_explorer.spec.parameter import Parameter
 from compress_explorer.spec.recipe import Step
 
 if TYPE_CHECKING:
@@ -153,22 +153,4 @@ def complete(step: Step) -> Step:
 
 def methods_table() -> "pd.DataFrame":
     """One row a method: name, label, family, summary, parameters (ranges, defaults), formula, source."""
-    import pandas as pd  # takes a third of a second to import
-
-    rows = [
-        {
-            "name": entry.name,
-            "label": entry.label,
-            "family": entry.family,
-            "summary": entry.summary,
-            "parameters": "; ".join(_describe(parameter) for parameter in entry.parameters),
-            "formula": entry.formula,
-            "source": entry.source,
-        }
-        for entry in METHODS
-    ]
-    return pd.DataFrame(rows)
-
-
-def _describe(parameter: Parameter) -> str:
-    return f"{parameter.name}: {parameter.bounds()} (default {parameter.default})"
+    return table(METHODS)

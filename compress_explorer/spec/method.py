@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from compress_explorer.spec.errors import unknown
-from compress_explorer.spec.parameter import Parameter, Value
+from compress_explorer.spec.parameter import Parameter, Value, complete, find
 
 Result = Literal["mask", "code", "values", "factors", "channels", "inputs", "scales", "state", "coding", "trained"]
 """What a method's function returns for one tensor.
@@ -89,10 +88,7 @@ class Method:
         Raises:
             UnknownNameError: when there is none.
         """
-        for parameter in self.parameters:
-            if parameter.name == name:
-                return parameter
-        raise unknown(f"parameter of {self.name}", name, [parameter.name for parameter in self.parameters])
+        return find(self.parameters, name, self.name)
 
     def complete(self, values: Mapping[str, object]) -> dict[str, Value]:
         """Every parameter's value: the given ones validated, the others at their defaults.
@@ -101,9 +97,4 @@ class Method:
             UnknownNameError: when a given name is not a parameter.
             ParameterError: when a value is not allowed.
         """
-        for name in values:
-            self.parameter(name)
-        return {
-            parameter.name: parameter.validate(values.get(parameter.name, parameter.default))
-            for parameter in self.parameters
-        }
+        return complete(self.parameters, values, self.name)

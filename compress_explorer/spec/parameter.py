@@ -1,10 +1,11 @@
 """Declared parameters: one declaration gives validation, a slider or menu, a sweep and a row in the docs."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from compress_explorer.spec.errors import ParameterError, nearest
+from compress_explorer.spec.errors import ParameterError, nearest, unknown
 
 Value = float | int | str
 """What a parameter can hold."""
@@ -102,3 +103,29 @@ class Parameter:
         if self.scale == "log10":
             values = [float(f"{10.0**value:.3g}") for value in values]
         return tuple(self.validate(int(value) if self.kind == "integer" else value) for value in values)
+
+
+def find(parameters: Sequence[Parameter], name: str, owner: str) -> Parameter:
+    """The parameter called `name`; `owner` is whose parameters these are.
+
+    Raises:
+        UnknownNameError: when there is none.
+    """
+    for parameter in parameters:
+        if parameter.name == name:
+            return parameter
+    raise unknown(f"parameter of {owner}", name, [parameter.name for parameter in parameters])
+
+
+def complete(parameters: Sequence[Parameter], values: Mapping[str, object], owner: str) -> dict[str, Value]:
+    """Every parameter's value: the given ones validated, the others at their defaults.
+
+    Raises:
+        UnknownNameError: when a given name is not a parameter.
+        ParameterError: when a value is not allowed.
+    """
+    for name in values:
+        find(parameters, name, owner)
+    return {
+        parameter.name: parameter.validate(values.get(parameter.name, parameter.default)) for parameter in parameters
+    }

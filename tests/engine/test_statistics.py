@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from scipy.stats import binomtest, norm
 from statsmodels.stats.proportion import proportion_confint
 
@@ -12,6 +13,8 @@ from compress_explorer.engine.statistics import (
     difference_of_proportions,
     mean_interval,
     paired_interval,
+    t_interval,
+    t_value,
     wilson,
     z_value,
 )
@@ -22,6 +25,18 @@ COUNTS = [(right, count) for count in (1, 2, 7, 256, 1024, 10_000) for right in 
 @pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
 def test_z_is_the_normal_quantile(confidence):
     assert z_value(confidence) == pytest.approx(norm.ppf(0.5 + confidence / 2), abs=1e-12)
+
+
+def test_t_is_the_quantile_of_scipy_and_its_interval_that_of_a_t_test():
+    for degrees in (*range(1, 13), 29, 100):
+        for confidence in (0.5, 0.95, 0.999):
+            expected = stats.t.ppf(0.5 + confidence / 2, degrees)
+            assert t_value(degrees, confidence) == pytest.approx(expected, rel=1e-10), (degrees, confidence)
+    for values in ([0.1, -0.2], [0.01, 0.02, 0.04, -0.01]):
+        interval = t_interval(values)
+        expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+        assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high)), values
+    assert t_interval([0.25] * 3).half_width == 0
 
 
 @pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])

@@ -1,0 +1,291 @@
+"""Students for a whole grid of temperatures and alphas, trained together in one run."""
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from compress_explorer.engine.device import device_of
+from compress_explorer.engine.distillation.distill import Student, check_seeds, curve_split, initial
+from compress_explorer.engine.distillation.stacked import Stack
+from compress_explorer.engine.distillation.teaching import Teaching, answered, check_networks, labelled
+from compress_explorer.engine.evaluate import BATCH, scores_from
+from compress_explorer.engine.task import Task, accuracy, check_task
+from compress_explorer.engine.training.plan import Plan
+from compress_explorer.methods.distillation.kd import ALPHA, TEMPERATURE, soft_loss
+from compress_explorer.spec.distillation import Grid, SurfaceFrame
+from compress_explorer.spec.errors import ModelError, ParameterError, TrainingError
+from compress_explorer.spec.parameter import Parameter
+
+TEMPERATURES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0)
+ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Surface:
+    """Students for every temperature, alpha and seed.
+
+    Attributes:
+        frame: the grid, with the metric of every student.
+        plan: of every training; the seed in it is replaced by each student's own.
+        students: in evaluation mode, in the order of seeds, temperatures, alphas.
+    """
+
+    frame: SurfaceFrame
+    plan: Plan
+    students: tuple[nn.Module, ...]
+
+    def student(self, temperature: float, alpha: float, seed: int) -> nn.Module:
+        """The student of one cell and seed, which `evaluate` and `compress` take as it is.
+
+        Raises:
+            ParameterError: when the grid has no such cell.
+        """
+        return self.students[_place(self.frame, temperature, alpha, seed)]
+
+
+def surface(
+    teacher: nn.Module,
+    student: Student,
+    task: Task,
+    *,
+    temperatures: Sequence[float] = TEMPERATURES,
+    alphas: Sequence[float] = ALPHAS,
+    seeds: Sequence[int] = (0, 1, 2),
+    plan: Plan | None = None,
+) -> Surface:
+    """Trains a student by knowledge distillation for every temperature, alpha and seed, all at once.
+
+    Each becomes what ``distill(..., loss="kd", temperature=..., alpha=...)`` makes of it: the same initial weights, the
+    same batches, the same optimiser. Sums are taken in another order, so that weights differ in their last bits, which
+    training carries on: on the digits, of a perceptron by less than a millionth after ten epochs. Weights without any
+    effect, such as a bias before a batch normalization, have no gradient but rounding errors, which Adam magnifies:
+    these may differ, what the student computes does not.
+
+    Args:
+        teacher: a network that returns logits; it sees every sample of the train split once.
+        student: as for `distill`; without dropout.
+        task: as for `distill`.
+        temperatures: the grid's first axis, different numbers above 0.
+        alphas: its second axis, different numbers from 0 to 1; alpha 0 is hard labels alone.
+        seeds: its third axis, different whole numbers of 0 or more.
+        plan: epochs, batches, learning rate; its seed is replaced by each of `seeds`. None: ``TrainingPlan()``.
+
+    Raises:
+        ParameterError: when a value is not allowed.
+        ModelError: when teacher and student do not fit, or students cannot be trained side by side.
+        DataError: when the task has no train split or does not fit.
+        TrainingError: when a student's loss becomes NaN or infinite; it names the cell.
+    """
+    run = surfacing(teacher, student, task, temperatures=temperatures, alphas=alphas, seeds=seeds, plan=plan)
+    for _ in run:
+        pass
+    return run.result()
+
+
+def surfacing(
+    teacher: nn.Module,
+    student: Student,
+    task: Task,
+    *,
+    temperatures: Sequence[float] = TEMPERATURES,
+    alphas: Sequence[float] = ALPHAS,
+    seeds: Sequence[int] = (0, 1, 2),
+    plan: Plan | None = None,
+) -> "Surfacing":
+    """`surface`, step by step: an iterator of `SurfaceFrame`, one a step; its metric is renewed after each epoch.
+
+    Takes and raises what `surface` does; what can be checked before the training is checked at once.
+    """
+    axes = [_axis(parameter, values) for parameter, values in ((TEMPERATURE, temperatures), (ALPHA, alphas))]
+    chosen = check_seeds(seeds)
+    check_task(task)
+    train = task.split("train")
+    if not isinstance(teacher, nn.Module):
+        raise ModelError(f"The teacher must be a torch.nn.Module, not {type(teacher).__name__}.")
+    check_networks(teacher, initial(student, chosen[0]), train)
+    plan = Plan() if plan is None else plan
+    cells = len(axes[0]) * len(axes[1])
+    empty = _grid(torch.full((len(chosen) * cells,), torch.nan), len(chosen), len(axes[0]))
+    frame = SurfaceFrame(
+        temperatures=axes[0],
+        alphas=axes[1],
+        seeds=chosen,
+        step=0,
+        steps=plan.epochs * plan.steps_per_epoch(len(train)),
+        epoch=0,
+        epochs=plan.epochs,
+        split=curve_split(task),
+        accuracies=empty,
+        losses=empty,
+    )
+    networks = [initial(student, seed) for seed in chosen for _ in range(cells)]
+    return Surfacing(teacher, Stack(networks, len(chosen)), device_of(networks[0]), task, plan, frame)
+
+
+def _axis(parameter: Parameter, values: Sequence[float]) -> tuple[float, ...]:
+    axis = tuple(float(parameter.validate(value)) for value in values)
+    if not axis or len(set(axis)) < len(axis):
+        raise ParameterError(f"{parameter.name}s={values!r} must be different numbers, at least one.")
+    return axis
+
+
+def _place(frame: SurfaceFrame, temperature: float, alpha: float, seed: int) -> int:
+    place = 0
+    for name, value, axis in (
+        ("seed", seed, frame.seeds),
+        ("temperature", temperature, frame.temperatures),
+        ("alpha", alpha, frame.alphas),
+    ):
+        if value not in axis:
+            raise ParameterError(f"{name}={value!r} is not in the grid: {', '.join(f'{entry:g}' for entry in axis)}.")
+        place = place * len(axis) + axis.index(value)
+    return place
+
+
+def _grid(values: Tensor, seeds: int, temperatures: int) -> Grid:
+    """A number a student, in the order of seeds, temperatures, alphas -> [temperature][alpha][seed]."""
+    rows = values.view(seeds, temperatures, -1).permute(1, 2, 0).tolist()
+    return tuple(tuple(tuple(cell) for cell in row) for row in rows)
+
+
+class Surfacing(Iterator[SurfaceFrame]):
+    """A surface under way: an iterator that trains every student one step each time it is asked for the next frame.
+
+    Not to ask pauses it, `close` ends it, and `result` gives what was trained so far, at any time.
+
+    Attributes:
+        frame: the last one.
+    """
+
+    def __init__(
+        self, teacher: nn.Module, stack: Stack, device: torch.device, task: Task, plan: Plan, frame: SurfaceFrame
+    ) -> None:
+        """Takes what `surfacing` has checked."""
+        self.frame = frame
+        self._stack, self._device, self._task, self._plan = stack, device, task, plan
+        cells = torch.tensor(list(product(frame.temperatures, frame.alphas)), device=device)
+        # Of every student, to broadcast with logits [students, n, classes] and with losses [students, n].
+        self._temperature = cells[:, 0].repeat(len(frame.seeds))[:, None, None]
+        self._alpha = cells[:, 1].repeat(len(frame.seeds))[:, None]
+        self._steps = self._run(teacher)
+
+    def __next__(self) -> SurfaceFrame:
+        """Trains one step.
+
+        Raises:
+            StopIteration: when all is trained, or after `close`.
+            TrainingError: when a student's loss became NaN or infinite; all keep the weights from before the step.
+        """
+        return next(self._steps)
+
+    def close(self) -> None:
+        """Ends the training; `result` still gives what was trained."""
+        self._steps.close()
+
+    def student(self, temperature: float, alpha: float, seed: int) -> nn.Module:
+        """A copy of one student as it is now.
+
+        Raises:
+            ParameterError: when the grid has no such cell.
+        """
+        return self._stack.network(_place(self.frame, temperature, alpha, seed))
+
+    def result(self) -> Surface:
+        """Copies of all students as they are now, and the last frame."""
+        frame = self.frame
+        count = len(frame.seeds) * len(frame.temperatures) * len(frame.alphas)
+        return Surface(frame, self._plan, tuple(self._stack.network(place) for place in range(count)))
+
+    def _run(self, teacher: nn.Module) -> Generator[SurfaceFrame, None, None]:
+        plan, samples = self._plan, len(self._task.split("train"))
+        lesson = _on(answered(labelled(self._task.split("train")), teacher), self._device)
+        optimiser = plan.make_optimiser(self._stack.parameters)
+        per_epoch = plan.steps_per_epoch(samples)
+        for epoch in range(plan.epochs):
+            orders = [replace(plan, seed=seed).order(epoch, samples) for seed in self.frame.seeds]
+            chosen = torch.stack(orders).to(self._device)
+            total = torch.zeros(len(self._alpha), dtype=torch.float64, device=self._device)
+            for place in range(per_epoch):
+                batch = chosen[:, place * plan.batch_size : (place + 1) * plan.batch_size]
+                total += self._step(optimiser, lesson, batch)
+                step = self.frame.step + 1
+                self.frame = replace(self.frame, step=step)
+                if step % per_epoch == 0:
+                    self.frame = self._renewed(total / per_epoch)
+                yield self.frame
+
+    def _step(self, optimiser: torch.optim.Optimizer, lesson: Teaching, chosen: Tensor) -> Tensor:
+        """One step of every student; `chosen` are the places of each seed's batch, int64 [seeds, n]. Their losses."""
+        for group in optimiser.param_groups:
+            group["lr"] = self._plan.rate(self.frame.step, self.frame.steps)
+        optimiser.zero_grad(set_to_none=True)
+        with torch.enable_grad():
+            found = self._losses(lesson, chosen)
+        losses = found.detach()
+        if not bool(torch.isfinite(losses).all()):
+            raise self._diverged(losses)
+        # Each student's gradient is that of its own loss: no other depends on its weights.
+        found.sum().backward()  # type: ignore[no-untyped-call] # torch has no annotation for it
+        optimiser.step()
+        return losses
+
+    def _losses(self, lesson: Teaching, chosen: Tensor) -> Tensor:
+        """The loss of `kd` of every student, [students]."""
+        assert lesson.logits is not None
+        # Classes before samples: with ten classes in the last axis a CPU takes 25 times as long for the softmax.
+        outputs = self._stack.run(lesson.inputs[chosen], training=True).mT.contiguous()
+        members = len(outputs) // len(chosen)
+        teacher = lesson.logits[chosen].mT.repeat_interleave(members, dim=0)
+        labels = lesson.labels[chosen].repeat_interleave(members, dim=0)
+        soft = soft_loss(outputs, teacher, self._temperature, dim=1)
+        hard = functional.cross_entropy(outputs, labels, reduction="none")
+        return (self._alpha * soft + (1 - self._alpha) * hard).mean(dim=1)
+
+    def _diverged(self, losses: Tensor) -> TrainingError:
+        frame, place = self.frame, int(torch.nonzero(~torch.isfinite(losses))[0])
+        cells = list(product(frame.seeds, frame.temperatures, frame.alphas))
+        seed, temperature, alpha = cells[place]
+        return TrainingError(
+            f"The loss of temperature={temperature:g}, alpha={alpha:g}, seed {seed} became {float(losses[place])} at "
+            f"step {frame.step + 1}. Lower learning_rate={self._plan.learning_rate}, or raise "
+            f"warm_up={self._plan.warm_up}."
+        )
+
+    def _renewed(self, losses: Tensor) -> SurfaceFrame:
+        """The frame after an epoch, every student measured."""
+        frame, seeds, temperatures = self.frame, len(self.frame.seeds), len(self.frame.temperatures)
+        return replace(
+            frame,
+            epoch=frame.epoch + 1,
+            accuracies=_grid(self._measured(), seeds, temperatures),
+            losses=_grid(losses.cpu(), seeds, temperatures),
+        )
+
+    def _measured(self) -> Tensor:
+        """The metric of every student, float64 [students]."""
+        split = self._task.split(self.frame.split)
+        total = torch.zeros(len(self._alpha), dtype=torch.float64)
+        with torch.no_grad():
+            for inputs, targets in zip(
+                torch.split(split.inputs, BATCH), torch.split(split.targets, BATCH), strict=True
+            ):
+                shown = inputs.to(self._device).expand(len(self.frame.seeds), *inputs.shape)
+                outputs = self._stack.run(shown, training=False)
+                total += self._scores(outputs, targets.to(self._device))
+        return total / len(split)
+
+    def _scores(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The sum of the batch's scores of every student, float64 [students]."""
+        if self._task.metric is accuracy:
+            return (outputs.argmax(dim=2) == targets).sum(dim=1).double().cpu()
+        sums = [scores_from(self._task, answers, targets).scores.double().sum() for answers in outputs]
+        return torch.stack(sums)
+
+
+def _on(lesson: Teaching, device: torch.device) -> Teaching:
+    logits = None if lesson.logits is None else lesson.logits.to(device)
+    return Teaching(lesson.inputs.to(device), lesson.labels.to(device), logits)

@@ -1,0 +1,1 @@
+"""Losses of knowledge distillation: pure functions on logits and features, each with its declaration."""
