@@ -101,7 +101,9 @@ class View:
         """The slider stands at `sparsity`, and size and accuracy are those that are computed here."""
         assert self.readout() == f"{sparsity:.1%}"
         compressed = ce.compress(model, ce.Step("magnitude", sparsity=sparsity), task)
-        assert self.shown() == (compressed.size().file, pytest.approx(ce.evaluate(compressed, task).value, abs=1e-9))
+        size, accuracy = self.shown()
+        assert size == compressed.size().file
+        assert accuracy == pytest.approx(ce.evaluate(compressed, task).value, abs=1e-9)
 
     def check_figures(self) -> None:
         for name in FIGURES:
