@@ -34,7 +34,7 @@ class Film:
         self._view: View = bench.view(setting.layer, largest_level(maps))
         tell("measuring the size")
         size = bench.size(setting.recipe)
-        tell("previewing every position")
+        tell("previewing")
         shown = {value: entry for value, entry in zip(self.values, maps, strict=True) if entry is not None}
         frames = preview_frames(bench, list(shown), list(shown.values()), self._view, size)
         found = dict(zip(shown, frames, strict=True))

@@ -81,11 +81,11 @@ def _apply_telling(
 ) -> dict[str, Weights]:
     """`_apply`, which tells the context of each layer before it is treated."""
     if method.scope == "model":
-        context.tell(f"{method.label}: {len(entries)} layers at once")
+        context.tell(f"{len(entries)} layers at once: {method.label}")
         return _apply(method, entries, values, statistics)
     changed: dict[str, Weights] = {}
     for done, (name, entry) in enumerate(entries.items(), start=1):
-        context.tell(f"{method.label}: layer {done} of {len(entries)}")
+        context.tell(f"layer {done} of {len(entries)}: {method.label}")
         changed |= _apply(method, {name: entry}, values, statistics)
     return changed
 

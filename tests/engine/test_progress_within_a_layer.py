@@ -81,8 +81,8 @@ def stopping_at(place: int) -> Callable[[str], None]:
 
 def test_steps_without_data_tell_of_each_layer_and_films_of_what_takes_long():
     words = {
-        "k-means": [f"Weight sharing (k-means): layer {place} of 2" for place in (1, 2)],
-        "lamp": ["Layer-adaptive magnitude pruning (LAMP): 2 layers at once"],
+        "k-means": [f"layer {place} of 2: Weight sharing (k-means)" for place in (1, 2)],
+        "lamp": ["2 layers at once: Layer-adaptive magnitude pruning (LAMP)"],
     }
     model = nn.Sequential(nn.Linear(WIDE, 6), nn.ReLU(), nn.Linear(6, 3))
     samples = Task(name="random", test=Split(torch.randn(8, WIDE), torch.zeros(8, dtype=torch.int64)))
@@ -96,7 +96,7 @@ def test_steps_without_data_tell_of_each_layer_and_films_of_what_takes_long():
 
         told: list[str] = []
         made = film(told.append)
-        expected = ["counting the weights", "measuring the size", *of_step, "previewing every position"]
+        expected = ["counting the weights", "measuring the size", *of_step, "previewing"]
         assert told == expected, name
         made.settle(made.values.index(setting.value))
         assert told[len(expected) :] == ["counting the weights"], name
