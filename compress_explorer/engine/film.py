@@ -27,10 +27,14 @@ class Film:
         self._baseline: Evaluation | None = None
         self.untold: set[int] = set()
         self.values = positions(setting.declaration.positions(), setting.value)
+        tell = bench.context.tell  # of a large model, each of these takes a second or more
         self._recipes = [setting.at(value).recipe for value in self.values]
         maps = [preview_maps(bench, recipe) for recipe in self._recipes]
+        tell("counting the weights")
         self._view: View = bench.view(setting.layer, largest_level(maps))
+        tell("measuring the size")
         size = bench.size(setting.recipe)
+        tell("previewing")
         shown = {value: entry for value, entry in zip(self.values, maps, strict=True) if entry is not None}
         frames = preview_frames(bench, list(shown), list(shown.values()), self._view, size)
         found = dict(zip(shown, frames, strict=True))
@@ -51,6 +55,7 @@ class Film:
         """Makes the frame of a position exact."""
         if not self.is_settled(index):
             self.untold.add(index)
+            self._bench.context.tell("counting the weights")
             self._frames[index] = self._bench.frame(self.recipe(index), self.values[index], self._view)
 
     def has_frame(self, index: int) -> bool:

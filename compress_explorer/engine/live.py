@@ -31,7 +31,10 @@ ITSELF_ALONE = "only the settings you choose are trained, not the whole curve"
 """The status where each point of the curve is a training of its own."""
 
 BETWEEN_WORDS = 0.1
-"""Seconds that at least pass between two words on a method's progress: more often nobody can read them."""
+"""Seconds without news before a word on a method's progress: more often nobody can read them."""
+
+QUIET = 1.0
+"""The same while the rest of the curve is filled, which tells of every point."""
 
 
 class Superseded(Exception):  # noqa: N818 -- a signal inside this module, not an error
@@ -208,7 +211,7 @@ class LiveEngine:
 
     def _serve(self, request: int, setting: Setting) -> None:
         """Answers one request: its frame, its accuracy, then the rest of the curve."""
-        self._served = request, setting
+        self._served, self._told = (request, setting), time.monotonic()
         film = self._open(setting)
         own = film.values.index(setting.value)
         direction = -1 if own < self._own else 1
@@ -276,12 +279,12 @@ class LiveEngine:
             return
         request, setting = self._served
         self._check(request)
-        now = time.monotonic()
-        if now - self._told < BETWEEN_WORDS:
-            return
-        self._told = now
         # At work on the rest of the curve, the setting's own accuracy is exact already.
         state: State = "exact" if self._is_answered(setting) else "estimating"
+        now = time.monotonic()
+        if now - self._told < (QUIET if state == "exact" else BETWEEN_WORDS):
+            return
+        self._told = now
         self._listener(Update(request, state, "status", setting, text=text))
 
     def _is_answered(self, setting: Setting) -> bool:
@@ -307,5 +310,6 @@ class LiveEngine:
         self._check(request)
         state: State = "exact" if film.is_measured(own) else "estimating"
         self._listener(Update(request, state, kind, setting, film.sweep(), index, own, text, None, reports))
+        self._told = time.monotonic()
         if kind == "point" and not self._stale(request):
             film.untold.discard(index)

@@ -56,8 +56,8 @@ def _treat(work: Workpiece, method: Method, target: Target, context: Context) ->
         return treat_beside(work, method, target, context)
     if not method.needs_data:
         windows = {site.name: site.window for site in target.sites} if method.needs == "window" else None
-        changed = _apply(method, {site.name: work.weights[site.name] for site in target.sites}, target.values, windows)
-        return _with_results(work, method, changed)
+        entries = {site.name: work.weights[site.name] for site in target.sites}
+        return _with_results(work, method, _apply_telling(method, entries, target.values, windows, context))
     values = {name: value for name, value in target.values.items() if name != "samples"}
     known = evidence(work, method, target.sites, int(target.values["samples"]), context)
     refused = {name: found for name, found in known.items() if isinstance(found, str)}
@@ -73,6 +73,24 @@ def _treat(work: Workpiece, method: Method, target: Target, context: Context) ->
             told = {name: _reporting(statistics[name], layer, context)}
             changed |= _apply(method, {name: work.weights[name]}, values, told)
     return _with_results(work, method, changed)
+
+
+def _apply_telling(
+    method: Method,
+    entries: AllWeights,
+    values: Mapping[str, Value],
+    statistics: Mapping[str, object] | None,
+    context: Context,
+) -> dict[str, Weights]:
+    """`_apply`, which tells the context of each layer before it is treated."""
+    if method.scope == "model":
+        context.tell(f"{len(entries)} layers at once: {method.label}")
+        return _apply(method, entries, values, statistics)
+    changed: dict[str, Weights] = {}
+    for done, (name, entry) in enumerate(entries.items(), start=1):
+        context.tell(f"layer {done} of {len(entries)}: {method.label}")
+        changed |= _apply(method, {name: entry}, values, statistics)
+    return changed
 
 
 def _reporting(statistics: object, layer: str, context: Context) -> object:

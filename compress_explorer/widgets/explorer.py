@@ -20,7 +20,7 @@ from compress_explorer.engine.task import Task
 from compress_explorer.engine.update import Update
 from compress_explorer.figures import trade_off
 from compress_explorer.methods import catalogue
-from compress_explorer.spec.errors import unknown
+from compress_explorer.spec.errors import CompressExplorerError, unknown
 from compress_explorer.spec.run import Run
 from compress_explorer.widgets.closing import close_tree
 from compress_explorer.widgets.code import code_for
@@ -69,6 +69,7 @@ class Explorer(ipywidgets.VBox):
         self._lock = threading.RLock()
         self._history, self._last_change = History(), ("", 0.0)
         self._engine: LiveEngine | None = None
+        self._opened_model = ""
         self._request = (0, 0)
         self._failure: BaseException | None = None
         self._closed = False
@@ -155,7 +156,7 @@ class Explorer(ipywidgets.VBox):
                 new, old = change["new"], self._moved_to
                 try:
                     self._move(new, self._history.record(old))
-                except Exception:
+                except BaseException:  # an interrupt, too
                     self.set_trait("state", old)
                     raise
 
@@ -205,6 +206,10 @@ class Explorer(ipywidgets.VBox):
         """Runs what a control asked for; an error is shown, for in a callback it would vanish into a log."""
         try:
             action()
+        except KeyboardInterrupt:
+            # Where the kernel's main thread handles messages, its stop button ends an action half-way.
+            self._move(self.state)
+            self._show_failure(CompressExplorerError("The change was interrupted. Make it once more."))
         except Exception as error:  # noqa: BLE001 -- shown in the panel, and raised again by wait()
             self._show_failure(error)
 
@@ -229,10 +234,15 @@ class Explorer(ipywidgets.VBox):
         """The one place where the state changes: checks it, asks the engine, and sets every control."""
         with self._lock:
             engine = self._engine_for(new)
-            new = self._checked(engine, new)
             opened = engine is not self._engine
+            try:
+                new = self._checked(engine, new)
+            except BaseException:
+                if opened:
+                    engine.close()
+                raise
             if opened:
-                self._exchange(engine)
+                self._exchange(engine, new.model)
             self._history = self._history if history is None else history
             self._moved_to = new
             self._failure = None
@@ -249,7 +259,7 @@ class Explorer(ipywidgets.VBox):
     def _engine_for(self, new: ExplorerState) -> LiveEngine:
         if new.model not in self._sources:
             raise unknown("model", new.model, self._sources)
-        if self._engine is not None and new.model == self._moved_to.model:
+        if self._engine is not None and new.model == self._opened_model:
             return self._engine
         model, task = self._sources[new.model]()
         token = object()
@@ -264,8 +274,9 @@ class Explorer(ipywidgets.VBox):
         catalogue.method(new.active.method).parameter(new.parameter)
         return new
 
-    def _exchange(self, engine: LiveEngine) -> None:
+    def _exchange(self, engine: LiveEngine, model: str) -> None:
         old, self._engine, self._token = self._engine, engine, self._next_token
+        self._opened_model = model
         self._feed.forget()
         if old is not None:
             old.close()

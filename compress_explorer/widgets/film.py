@@ -52,7 +52,7 @@ def film(sweep: Sweep, key: str, parameter: Parameter, before: Before) -> dict[s
 
     Args:
         sweep: frames and evaluations, as far as they are known.
-        key: what tells this film from others; patches must carry the same.
+        key: what tells this film from others; patches must carry the same. `patches` counts those put into it.
         parameter: the declaration of the sweep's parameter.
         before: bytes of each weight tensor in the uncompressed file.
     """
@@ -61,6 +61,7 @@ def film(sweep: Sweep, key: str, parameter: Parameter, before: Before) -> dict[s
     texts = [_texts(sweep, index, before) for index in range(count)]
     return {
         "key": key,
+        "patches": 0,
         "parameter": sweep.parameter,
         "positions": _positions(sweep, parameter),
         "arrays": {name: _plain(array) for name, array in _arrays(sweep, before).items()},
@@ -110,7 +111,8 @@ def apply_patch(film: dict[str, Any], patch: Patch) -> bool:
     for entry in message["arrays"]:
         data = patch.numbers[entry["offset"] : entry["offset"] + entry["length"]]
         if entry["row"] is None:
-            film["arrays"][entry["name"]] = {"shape": entry["shape"], "data": bytearray(data)}
+            whole = {"shape": entry["shape"], "data": bytearray(data)}
+            film["arrays"] = {**film["arrays"], entry["name"]: whole}  # another thread may be reading the old one
         else:
             start = entry["row"] * len(data)
             film["arrays"][entry["name"]]["data"][start : start + len(data)] = data
@@ -120,6 +122,7 @@ def apply_patch(film: dict[str, Any], patch: Patch) -> bool:
     film["sizes"][index] = message["size"]
     film["accuracies"][index] = message["accuracy"]
     film["states"][index] = message["state"]
+    film["patches"] += 1  # last: a page that read the film meanwhile must find itself behind
     return True
 
 

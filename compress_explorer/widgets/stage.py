@@ -1,5 +1,6 @@
 """The Stage: the part of the explorer that lives in the browser and draws."""
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -45,6 +46,7 @@ class Stage(anywidget.AnyWidget):
 
     def __init__(self, controls: Mapping[str, ipywidgets.Widget] | None = None, **kwargs: Any) -> None:
         self._clicked: list[Callable[[dict[str, Any]], None]] = []
+        self._sending = threading.RLock()
         super().__init__(
             plotly=PlotlySource.shared(),
             controls=dict(controls or {}),
@@ -58,8 +60,14 @@ class Stage(anywidget.AnyWidget):
 
         Does nothing when the patch is of another film than the one shown.
         """
-        if apply_patch(self.film, patch):
-            self.send(patch.message, buffers=[patch.numbers])
+        with self._sending:
+            if apply_patch(self.film, patch):
+                self.send(patch.message, buffers=[patch.numbers])
+
+    def send_state(self, key: Any = None) -> None:
+        """Sends traits as they are now. Reading and sending are one: an older state must not arrive after a newer."""
+        with self._sending:
+            super().send_state(key)
 
     def on_click(self, callback: Callable[[dict[str, Any]], None]) -> None:
         """Calls `callback({"type": "click", "figure": name, "trace": index, "point": index})` on clicks in figures."""
@@ -69,3 +77,12 @@ class Stage(anywidget.AnyWidget):
         if content.get("type") == "click":
             for callback in self._clicked:
                 callback(content)
+        elif content.get("type") == "opened":
+            self._catch_up(content)
+
+    def _catch_up(self, seen: dict[str, Any]) -> None:
+        """Sends a page that was just opened what it has missed: messages are lost until it listens."""
+        with self._sending:
+            present = {"key": self.film.get("key", ""), "patches": self.film.get("patches", 0), "status": self.status}
+            if any(seen.get(name) != value for name, value in present.items()):
+                self.send_state(["controls", "figures", "film", "status"])

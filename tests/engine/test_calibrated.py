@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import compress_explorer as ce
+from compress_explorer.engine import live
 from compress_explorer.engine.bench import WHOLE_MODEL, Bench
 from compress_explorer.engine.compress import CompressedModel, compress
 from compress_explorer.engine.context import Context
@@ -202,7 +203,8 @@ def test_the_frame_of_the_explorer_is_that_of_the_compressed_model(name):
     assert frame.histogram.zeros_after == zeros
 
 
-def test_news_of_the_rest_of_the_curve_leave_the_settings_own_accuracy_exact():
+def test_news_of_the_rest_of_the_curve_leave_the_settings_own_accuracy_exact(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(live, "QUIET", 0.0)
     news: list[Update] = []
     engine = LiveEngine(net(), TASK, news.append)
     try:

@@ -1,10 +1,18 @@
-"""Methods that work long on one layer say how far they are, and can be stopped there."""
+"""Whatever can take long says how far it is, and can be stopped there: a layer, a step, the making of a film."""
+
+import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
 
+from compress_explorer.engine.bench import WHOLE_MODEL, Bench
 from compress_explorer.engine.context import Context
+from compress_explorer.engine.evaluation_cache import EvaluationCache
+from compress_explorer.engine.film import Film
+from compress_explorer.engine.measurements import Measurements
+from compress_explorer.engine.setting import Setting, numeric_parameters
 from compress_explorer.engine.steps import apply_step, check_recipe
 from compress_explorer.engine.task import Split, Task
 from compress_explorer.engine.workpiece import Workpiece, open_model
@@ -59,3 +67,40 @@ def test_a_step_can_be_stopped_within_a_layer(name: str, task: Task):
     with pytest.raises(Stopped):
         apply_step(work, step_of(name, work, task), Context(task=task, tell=tell))
     assert torch.equal(work.weights["0.weight"].matrix, weight)
+
+
+def stopping_at(place: int) -> Callable[[str], None]:
+    """Raises when it is told something for the `place`-th time, counted from 0."""
+    times = itertools.count()
+
+    def tell(_text: str) -> None:
+        if next(times) == place:
+            raise Stopped
+
+    return tell
+
+
+def test_steps_without_data_tell_of_each_layer_and_films_of_what_takes_long():
+    words = {
+        "k-means": [f"layer {place} of 2: Weight sharing (k-means)" for place in (1, 2)],
+        "lamp": ["2 layers at once: Layer-adaptive magnitude pruning (LAMP)"],
+    }
+    model = nn.Sequential(nn.Linear(WIDE, 6), nn.ReLU(), nn.Linear(6, 3))
+    samples = Task(name="random", test=Split(torch.randn(8, WIDE), torch.zeros(8, dtype=torch.int64)))
+    for name, of_step in words.items():
+        recipe = check_recipe(Recipe(Step(name)), open_model(model).inventory, Context())
+        setting = Setting(recipe, 0, numeric_parameters(name)[0], WHOLE_MODEL, "test")
+
+        def film(tell: Callable[[str], None], setting: Setting = setting) -> Film:
+            bench = Bench(model, Context(tell=tell))
+            return Film(bench, Measurements(bench, samples, EvaluationCache()), setting, 0)
+
+        told: list[str] = []
+        made = film(told.append)
+        expected = ["counting the weights", "measuring the size", *of_step, "previewing"]
+        assert told == expected, name
+        made.settle(made.values.index(setting.value))
+        assert told[len(expected) :] == ["counting the weights"], name
+        for place in range(len(expected)):
+            with pytest.raises(Stopped):
+                film(stopping_at(place))

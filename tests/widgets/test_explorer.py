@@ -1,9 +1,12 @@
 """The explorer without a browser: its state, its controls, its worker, and what it sends."""
 
 import gc
+import itertools
+import sys
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ import compress_explorer as ce
 from compress_explorer.engine.setting import EXPLORABLE
 from compress_explorer.spec.errors import ModelError
 from compress_explorer.widgets.explorer import Explorer
+from compress_explorer.widgets.state import first_state
 
 
 def small_model() -> nn.Module:
@@ -282,6 +286,70 @@ def test_an_exception_shows_with_its_cause_and_the_next_change_recovers():
     explorer.wait(60)
     assert explorer._panel.error.value == ""
     assert explorer._stage.status["state"] == "exact"
+    explorer.close()
+
+
+def interrupted_at(place: int, change: Callable[[], None]) -> bool:
+    """Makes a change and interrupts it at the `place`-th call of a function of the widgets; whether it was reached."""
+    calls = itertools.count()
+
+    def interrupt(frame: Any, event: str, _argument: object) -> None:
+        if event == "call" and "compress_explorer/widgets" in frame.f_code.co_filename and next(calls) == place:
+            raise KeyboardInterrupt
+
+    sys.setprofile(interrupt)
+    try:
+        change()
+    except KeyboardInterrupt:
+        pass  # the kernel notes it in its log
+    finally:
+        sys.setprofile(None)
+    return next(calls) > place
+
+
+def test_an_interrupt_anywhere_in_a_change_leaves_an_explorer_that_works():
+    models = {"small": small_model(), "wide": nn.Sequential(nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 4))}
+    task = ce.Task(name="own", test=ce.Split(*small_data(models["small"], 200)))
+    sources = {name: lambda model=model: (model, task) for name, model in models.items()}
+    explorer = Explorer(sources, first_state("small"))
+    panel = explorer._panel
+
+    def toggle(picker: Any, one: str, other: str) -> None:
+        picker.value = one if picker.value == other else other
+
+    # Every call until the new model is in place, then some: 150 for a change of the model, 400 for one of the method.
+    changes: list[tuple[str, Callable[[], None], int]] = [
+        ("model", lambda: toggle(panel.model, *models), 25),
+        ("method", lambda: toggle(panel.methods.method, "magnitude", "lamp"), 0),
+        ("undo", explorer.undo, 0),
+    ]
+    for name, change, every in changes:
+        for place in itertools.chain(range(every), itertools.count(every, 29)):
+            reached = interrupted_at(place, change)
+            panel.parameters["sparsity"].value = round(0.1 + place % 70 / 100, 2)
+            explorer.wait(60)
+            state = explorer.state
+            compressed = ce.compress(models[state.model], state.recipe, task)
+            where = f"{name}, interrupted at call {place}"
+            assert shown(explorer) == (compressed.size().file, ce.evaluate(compressed, task).value, "exact"), where
+            assert (panel.model.value, panel.methods.method.value) == (state.model, state.active.method), where
+            if not reached:
+                break
+        assert place > 0, name
+    explorer.close()
+
+
+def test_a_model_that_is_refused_after_it_was_opened_is_closed_again():
+    model = small_model()
+    task = ce.Task(name="own", test=ce.Split(*small_data(model, 200)))
+    workers = lambda: {thread for thread in threading.enumerate() if thread.name == "compress-explorer"}  # noqa: E731
+    explorer = Explorer(dict.fromkeys(("one", "two"), lambda: (model, task)), first_state("one"))
+    before = workers()
+    with pytest.raises(ce.CompressExplorerError, match="nowhere"):
+        explorer.state = replace(explorer.state, model="two", layer="nowhere")
+    for thread in workers() - before:
+        thread.join(60)
+    assert workers() == before
     explorer.close()
 
 

@@ -99,6 +99,20 @@ def test_a_late_patch_of_an_older_film_is_not_sent(messages, sweep):
     stage.close()
 
 
+def test_a_page_that_has_missed_something_gets_all_of_it_and_another_nothing(messages, sweep):
+    unmeasured = replace(sweep, evaluations=(None,) * 3)
+    stage = Stage(film=film_of(unmeasured), status={"request": 1, "state": "exact", "position": 1})
+    patch = films.patch(stage.film, replace(sweep, evaluations=(None, sweep.evaluations[1], None)), 1, BEFORE)
+    stage.patch(patch)
+    now = {"type": "opened", "key": "key", "patches": 1, "status": stage.status}
+    for name, missed in {"patches": 0, "key": "older", "status": {}, "nothing": None}.items():
+        messages.clear()
+        stage._handle_custom_msg({**now, name: missed}, [])
+        sent = [set(data["state"]) for data, _ in messages]
+        assert sent == ([] if name == "nothing" else [{"controls", "figures", "film", "status"}]), name
+    stage.close()
+
+
 def test_controls_are_sent_as_references(messages):
     slider = control(synthetic.SPARSITY, 0.5)
     stage = Stage(controls={"sparsity": slider})
@@ -141,7 +155,7 @@ def test_the_module_is_one_text_that_needs_no_network():
     assert not re.search(r"^import ", module, re.MULTILINE)
     assert re.findall(r"^export .*", module, re.MULTILINE) == [
         "export { loadPlotly, mount };",
-        "export default { render };",
+        "export default { initialize, render };",
     ]
     assert "http://" not in module + stage_styles()
     assert "https://" not in module + stage_styles()

@@ -3,7 +3,7 @@
  *
  * @typedef {{shape: number[], data: Float32Array}} NumberArray  row-major
  * @typedef {{path: (string|number)[], array: string, kind: "row"|"scalar"|"whole"|"text", floor: number|null}} Binding
- * @typedef {{key: string, parameter: string, positions: number[], arrays: Object<string, NumberArray>,
+ * @typedef {{key: string, patches: number, parameter: string, positions: number[], arrays: Object<string, NumberArray>,
  *   texts: Object<string, (string|string[])[]>, sizes: (number|null)[], accuracies: (number|null)[],
  *   states: string[]}} Film
  */
@@ -127,6 +127,7 @@ function fillingOf({ array, kind, floor }, film, frame) {
  */
 export function applyPatch(film, patch, bytes) {
   if (patch.key !== film.key) return false;
+  film.patches += 1;
   for (const { name, row, shape, offset, length } of patch.arrays) {
     const numbers = floats(new DataView(bytes.buffer, bytes.byteOffset + offset, length));
     if (row === null) film.arrays[name] = { shape, data: numbers };

@@ -1,3 +1,4 @@
+import { applyPatch, decodeFilm } from "./film.js";
 import { labelControls } from "./labels.js";
 import { loadPlotly } from "./plotly.js";
 import { mount } from "./core.js";
@@ -10,6 +11,22 @@ const TRAITS = ["film", "figures", "status", "theme", "templates"];
 function valueOf(control) {
   const value = control.get("value");
   return typeof value === "number" ? value : control.get("index");
+}
+
+/**
+ * Keeps the film that the page holds up to date, shown or not, so that a view that comes later finds every patch in it.
+ * What was sent before anybody listened, while the page was opened, the kernel is asked for.
+ * @param {{model: Object}} widget
+ */
+function initialize({ model }) {
+  const decode = () => Object.assign(model.get("film"), decodeFilm(model.get("film")));
+  decode();
+  model.on("change:film", decode);
+  model.on("msg:custom", (message, buffers) => {
+    if (message.type === "patch") applyPatch(model.get("film"), message, buffers[0]);
+  });
+  const { key = "", patches = 0 } = model.get("film");
+  model.send({ type: "opened", key, patches, status: model.get("status") });
 }
 
 /** @param {{model: Object, el: HTMLElement}} widget */
@@ -93,4 +110,4 @@ function followControls(model, load, moved) {
 }
 
 export { loadPlotly, mount };
-export default { render };
+export default { initialize, render };

@@ -81,6 +81,7 @@ function createStatus(strip) {
     number.dataset.ceState = state;
     setText(word, text);
     setText(line, detail);
+    if (line.title !== detail) line.title = detail; // in whole, where there is no room for it
     bar.classList.toggle("ce-idle", progress === null);
     done.style.width = `${100 * (progress ?? 0)}%`;
   };
