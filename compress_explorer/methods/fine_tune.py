@@ -47,7 +47,7 @@ METHOD = Method(
     summary="Trains what is left for a few epochs: zeros stay zeros, and of shared values the values are trained, "
     "not which weights share them.",
     formula="W ← W − η·M ⊙ ∂L/∂W;  of codes I with a codebook C: ∂L/∂C_k = Σ ∂L/∂W_ij · 1[I_ij = k]",
-    source="Han, Pool, Tran & Dally 2015 (arXiv 1506.02626) §3.2; Han, Mao & Dally 2016 (arXiv 1510.00149) §3.3, Eq. 3",
+    source="Han, Pool, Tran & Dally 2015 (arXiv 1506.02626) §3; Han, Mao & Dally 2016 (arXiv 1510.00149) §3.3, Eq. 3",
     parameters=training_parameters(),
     scope="tensor",
     result="trained",

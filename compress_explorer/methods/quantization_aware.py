@@ -62,7 +62,7 @@ METHOD = Method(
     formula="ŵ = Q(w),  ∂L/∂w ← ∂L/∂ŵ;  learned scale: ŵ = s·⌊clip(w/s, −Q_N, Q_P)⌉,  ∂ŵ/∂s = ⌊w/s⌉ − w/s, "
     "or −Q_N, Q_P where clipped, times 1/√(N·Q_P)",
     source="Jacob et al. 2018 (arXiv 1712.05877) §3; Bengio et al. 2013 (arXiv 1308.3432); "
-    "learned: Esser et al. 2020, LSQ (arXiv 1902.08153) Eq. 1–3",
+    "learned: Esser et al. 2020, LSQ (arXiv 1902.08153) §2",
     parameters=(
         Parameter(
             name="scale",

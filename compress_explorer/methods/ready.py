@@ -22,6 +22,8 @@ class ReadyRecipe:
         summary: what it does, in one sentence.
         source: where it comes from.
         make: the recipe for a network with these types of layers, e.g. {"Linear", "Conv2d"}.
+        make_trained: the one with training between its steps, for these types of layers and so many train samples;
+            None where it has none.
     """
 
     name: str
@@ -29,6 +31,7 @@ class ReadyRecipe:
     summary: str
     source: str
     make: Callable[[Collection[str]], Recipe] = field(repr=False)
+    make_trained: Callable[[Collection[str], int], Recipe] | None = field(default=None, repr=False)
 
 
 def _convolutions(layers: Collection[str], **values: Value) -> dict[str, dict[str, Value]]:
@@ -41,6 +44,23 @@ def _deep_compression(layers: Collection[str]) -> Recipe:
         [
             Step("magnitude", sparsity=0.7, overrides=_convolutions(layers, sparsity=0.3)),
             Step("k-means", clusters=32, overrides=_convolutions(layers, clusters=256)),
+            Step("huffman"),
+        ]
+    )
+
+
+ABOUT = 60_000
+"""Samples that a ready recipe shows the network in a training, in whole epochs: small data sets are shown often."""
+
+
+def _deep_compression_trained(layers: Collection[str], samples: int) -> Recipe:
+    epochs = min(max(round(ABOUT / samples), 1), 30)
+    return Recipe(
+        [
+            Step("magnitude", sparsity=0.85, overrides=_convolutions(layers, sparsity=0.6)),
+            Step("fine-tune", epochs=epochs, learning_rate=0.00178),
+            Step("k-means", clusters=32, overrides=_convolutions(layers, clusters=256)),
+            Step("fine-tune", epochs=max(epochs // 4, 1), learning_rate=1e-4),
             Step("huffman"),
         ]
     )
@@ -61,10 +81,11 @@ READY: tuple[ReadyRecipe, ...] = (
     ReadyRecipe(
         name="deep-compression",
         label="Deep Compression",
-        summary="Prunes small weights, lets the others share a few values, and codes what is left; without training in "
-        "between, and so less pruned than in the paper.",
+        summary="Prunes small weights, lets the others share a few values, and codes what is left. With a train split "
+        "it trains after each of the first two stages, as in the paper; without one it prunes less.",
         source="Han, Mao & Dally 2016 (arXiv 1510.00149): 5 bits for linear layers, 8 for convolutions",
         make=_deep_compression,
+        make_trained=_deep_compression_trained,
     ),
     ReadyRecipe(
         name="prune-share-code",

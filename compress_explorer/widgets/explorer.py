@@ -200,7 +200,10 @@ class Explorer(ipywidgets.VBox):
         return replace(state, model=model, layer=self._first.layer, split="test")
 
     def _with_ready(self, state: ExplorerState, name: str) -> ExplorerState:
-        return state.with_recipe(ready_recipe(name, self._open_engine().bench.model)) if name else state
+        if not name:
+            return state
+        engine = self._open_engine()
+        return state.with_recipe(ready_recipe(name, engine.bench.model, engine.task))
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """Runs what a control asked for; an error is shown, for in a callback it would vanish into a log."""

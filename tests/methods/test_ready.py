@@ -7,7 +7,7 @@ import pytest
 import compress_explorer as ce
 from compress_explorer.engine.task import Split
 from compress_explorer.methods.ready import READY, ready
-from compress_explorer.spec.errors import UnknownNameError
+from compress_explorer.spec.errors import DataError, UnknownNameError
 
 GENTLE = ("w8a8", "w4-groups", "post-training")
 """Those that cost next to nothing without training; what the pruning ones cost depends on the network."""
@@ -65,3 +65,25 @@ def test_an_unknown_recipe_names_the_nearest():
 
 def test_the_table_lists_all():
     assert list(ce.recipes()["name"]) == [entry.name for entry in READY]
+
+
+def test_with_a_train_split_deep_compression_trains_in_between_and_the_coder_is_the_last(tmp_path):
+    network, task = ce.load("digits-mlp")
+    assert task.train is not None
+    recipe = ce.recipe("deep-compression", network, task)
+    assert [step.method for step in recipe] == ["magnitude", "fine-tune", "k-means", "fine-tune", "huffman"]
+    # About 60,000 samples are shown, in whole epochs, but in 30 at most; a quarter of them for the codebooks.
+    assert [dict(step.values).get("epochs") for step in recipe] == [None, 30, None, 7, None]
+    trained = ready("deep-compression").make_trained
+    assert trained is not None
+    assert [dict(step.values).get("epochs") for step in trained({"Linear"}, 55_000)] == [None, 1, None, 1, None]
+    without = replace(task, train=None)
+    assert ce.recipe("deep-compression", network, without) == ce.recipe("deep-compression", network)
+    first, last = (ce.compress(network, found, task) for found in (ce.Recipe(recipe.steps[:1]), recipe))
+    assert last.size().file == last.save(tmp_path / "file").stat().st_size
+    one_shot, recovered = (ce.evaluate(found, task, "validation").value for found in (first, last))
+    assert recovered > one_shot + 0.2
+    assert last.steps[-2].codes_kept
+    assert last.steps[-2].zeros_kept == last.steps[-2].zeros_before
+    with pytest.raises(DataError, match="train split"):
+        ce.compress(network, recipe, without)

@@ -56,6 +56,18 @@ def test_the_declaration_decides_on_the_control(parameter, kind):
     assert isinstance(control(parameter, parameter.default), kind)
 
 
+def test_a_slider_over_powers_of_ten_settles_on_three_digits():
+    rate = catalogue.method("fine-tune").parameter("learning_rate")
+    slider = control(rate, 0.001)
+    assert (slider.base, slider.min, slider.max, slider.step) == (10, -5, -1, 0.25)
+    from_browser(slider, 10**-2.75)  # what the browser computes of the exponent
+    assert slider.value == 0.00178
+    slider.value = 0.002  # between two positions: held
+    assert slider.value == 0.002
+    from_browser(slider, 10**-2.5)
+    assert slider.value == 0.00316
+
+
 def test_sliders_follow_the_hand():
     slider = control(SPARSITY, 0.9)
     assert slider.continuous_update

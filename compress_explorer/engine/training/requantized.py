@@ -46,7 +46,7 @@ class LearnedStep(Held):
         ∂ŵ/∂s = q - z - w/s where the clip does nothing, else q - z
 
     and the gradient of s is multiplied by 1/√(N·Q_P), N the weights that share it, Q_P its largest positive level.
-    Zero points stay. Esser et al. 2020 (arXiv 1902.08153) §2, Eq. 1-3; there z = 0.
+    Zero points stay. Esser et al. 2020 (arXiv 1902.08153) §2; there z = 0.
     """
 
     def __init__(self, entry: Weights, latent: Tensor) -> None:
