@@ -95,7 +95,7 @@ class Measurements:
             str(self._device),
         ]
         if any(catalogue.method(step.method).needs_data for step in recipe):
-            parts.append(self._fingerprint("train"))
+            parts += [self._fingerprint(of) for of in ("train", "loss", "frozen")]
         return (self._token if None in parts else tuple(parts), str(self._device), recipe, split)
 
     def _fingerprint(self, of: str) -> str | None:
@@ -108,4 +108,9 @@ class Measurements:
             return model_fingerprint(self._bench.model)
         if of == "metric":
             return identity(self._task.metric)
+        if of == "loss":
+            return "the usual" if self._task.loss is None else identity(self._task.loss)
+        if of == "frozen":  # what computes the same may be trained otherwise
+            named = self._bench.model.named_parameters()
+            return " ".join(name for name, parameter in named if not parameter.requires_grad)
         return data_fingerprint(self._task.split(of))

@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from compress_explorer.engine.bench import Bench
 from compress_explorer.engine.context import Context
+from compress_explorer.engine.device import Device, on_device, resolve
 from compress_explorer.engine.evaluate import measure
 from compress_explorer.engine.scores import NOTHING, Scores
 from compress_explorer.engine.summary import summarize
@@ -30,6 +31,7 @@ def recover(
     *,
     means: Sequence[Recipe | Step] | None = None,
     split: str = "test",
+    device: Device = "auto",
     progress: Callable[[str], None] = say_nothing,
     stop: Callable[[], bool] = lambda: False,
 ) -> Recovery:
@@ -45,6 +47,7 @@ def recover(
         means: steps to apply behind the recipe, one means an entry. None: batch norm recalibration, where the model
             has batch normalizations with running statistics, and fine-tuning.
         split: what to measure on.
+        device: where to measure; "auto": on the GPU when there is one. Trained is where the model is.
         progress: called with progress in words, in trainings after each step.
         stop: asked as often; when true, what is known by then is returned.
 
@@ -66,15 +69,15 @@ def recover(
     steps = [entry if isinstance(entry, Recipe) else Recipe(entry) for entry in chosen]
     recipes = [first, *(bench.check(Recipe([*first, *entry])) for entry in steps)]
     names = [ONE_SHOT, *(_name(entry) for entry in steps)]
-    baseline, known = None, NOTHING
+    baseline, known, place = None, NOTHING, resolve(device, bench.model)
     points: list[RecoveryPoint] = []
     try:
         tell("the uncompressed model")
-        scores = _scores(bench.model, task, split, stop)
+        scores = _scores(on_device(bench.model, place), task, split, stop)
         baseline = summarize(scores, None, len(scores), split)
         for name, entry in zip(names, recipes, strict=True):
             tell(name)
-            found = _scores(bench.compressed(entry).model, task, split, stop)
+            found = _scores(on_device(bench.compressed(entry).model, place), task, split, stop)
             evaluation = summarize(found, scores, len(found), split)
             point = RecoveryPoint(name, entry, bench.size(entry), evaluation)
             if points:

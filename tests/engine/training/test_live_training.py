@@ -3,8 +3,10 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
+from torch import nn
 
 from compress_explorer.engine.bench import WHOLE_MODEL, Bench
 from compress_explorer.engine.compress import compress
@@ -134,6 +136,22 @@ def test_a_training_that_diverges_is_an_error_and_the_next_setting_works():
         assert "Lower learning_rate" in told.text
         engine.request(setting(0.5))
         engine.wait(PATIENCE)
+
+
+def test_what_is_trained_otherwise_is_not_taken_for_what_was_measured_before():
+    frozen = network()
+    frozen[4].requires_grad_(False)
+    usual, other = TASK, replace(TASK, loss=lambda o, t: nn.functional.cross_entropy(o, (t + 1) % 5))
+    found = []
+    for model, own in ((network(), usual), (frozen, usual), (network(), other)):
+        news = Recorder()
+        with opened(news, own, model) as engine:
+            engine.request(setting(0.5))
+            engine.wait(PATIENCE)
+            found.append(own_evaluation(news.until(lambda update: update.state == "exact")))
+        compressed = compress(model, setting(0.5).recipe, own)
+        assert found[-1] == evaluate(compressed, own, baseline=model)
+    assert len(set(found)) == 3
 
 
 def test_a_bench_keeps_the_last_few_trainings(counted):

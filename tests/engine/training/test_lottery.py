@@ -87,8 +87,8 @@ def test_a_ticket_is_measured_as_evaluate_measures_it_and_stops_early_where_the_
     for entry in search(reinitialise=True, rounds=1):
         assert entry.reinitialised is not None
         for found in (entry.ticket, entry.reinitialised):
-            assert found.test == ce.evaluate(found.model, TASK)
-            assert found.validation == ce.evaluate(found.model, TASK, "validation")
+            assert found.test == ce.evaluate(found.model, TASK, device="cpu")
+            assert found.validation == ce.evaluate(found.model, TASK, "validation", device="cpu")
             assert [step for step, _ in found.losses] == [0, 3, 6, 9, 12]
             assert POINTS.validation is not None
             with torch.no_grad():
@@ -98,7 +98,7 @@ def test_a_ticket_is_measured_as_evaluate_measures_it_and_stops_early_where_the_
     # At a rate far too high the first look is the best: the weights of early stopping are those of the beginning.
     wild = Plan(epochs=2, batch_size=50, optimiser="sgd", learning_rate=3.0, seed=4)
     (entry,) = search(plan=wild, rounds=0)
-    early = ce.evaluate(trained(entry.ticket.early_stop, wild), TASK)
+    early = ce.evaluate(trained(entry.ticket.early_stop, wild), TASK, device="cpu")
     assert entry.ticket.early == early
 
 

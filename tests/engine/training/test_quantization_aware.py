@@ -110,7 +110,7 @@ def test_a_learned_step_has_the_gradients_of_the_paper():
 
 
 def by_formula(entry: Weights, weight: Tensor, upstream: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients and the gradient scale of Esser et al., weight by weight; with a zero point the levels are shifted."""
+    """The gradients and the gradient scale of Esser et al., weight by weight; a zero point shifts the levels."""
     code = entry.code
     assert code is not None
     scale, kept = present(code.scale), entry.mask
