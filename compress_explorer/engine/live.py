@@ -29,6 +29,10 @@ BETWEEN_WORDS = 0.1
 """Seconds that at least pass between two words on a method's progress: more often nobody can read them."""
 
 
+COUNTING = "counting the weights"
+"""Said while previews are shown, until the setting's own frame is exact."""
+
+
 class Superseded(Exception):  # noqa: N818 -- a signal inside this module, not an error
     """A newer request arrived, or the engine was cancelled or closed."""
 
@@ -212,7 +216,9 @@ class LiveEngine:
             text = "" if evaluation.exact else f"{evaluation.count:,} of {evaluation.total:,} samples"
             self._send("point", request, setting, film, own, own, text)
 
-        film.settle(own)
+        if film.has_frame(own) and not film.is_settled(own):
+            self._send("status", request, setting, film, own, own, COUNTING)
+        film.settle(own, lambda: self._check(request))
         self._send("point", request, setting, film, own, own)
         self._send("reports", request, setting, film, own, own, reports=self.bench.reports(setting.recipe))
         film.measure(own, None, lambda: self._stale(request), news)
@@ -225,7 +231,7 @@ class LiveEngine:
         order = curve_order(len(film.values), own, direction)
         nearest = sorted(order, key=lambda index: abs(index - own))
         for index in [index for index in nearest if not film.has_frame(index)]:
-            film.settle(index)
+            film.settle(index, lambda: self._check(request))
             self._send("point", request, setting, film, index, own, self._progress(film))
         for until in (FIRST_LOOK, None):
             for index in order:
@@ -237,7 +243,7 @@ class LiveEngine:
         enough = known is not None and (known.exact or until is not None)
         if enough and film.is_settled(index) and index not in film.untold:
             return
-        film.settle(index)
+        film.settle(index, lambda: self._check(request))
         if not enough:
             film.measure(index, until, lambda: self._stale(request), lambda: None)
         self._send("point", request, setting, film, index, own, self._progress(film))
