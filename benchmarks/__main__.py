@@ -88,7 +88,7 @@ def page() -> str:
     """Budgets that only a page can show."""
     heavy = page_budgets.heavy()
     return f"""\
-A network of a hundred million weights, {page_budgets.PRESSES} key presses, the worker stopped before each echo. Budget:
+A network of a hundred million weights, {page_budgets.LARGE_PRESSES} key presses, the worker stopped before each echo. Budget:
 half of a bare echo in the median, three quarters at the 95th percentile.
 
 {with_echo(page_budgets.large())}

@@ -1,5 +1,6 @@
 """How the live engine's work grows: a slider's move with the weights, an evaluation with the samples."""
 
+import functools
 import statistics
 import threading
 import time
@@ -24,7 +25,7 @@ WIDTHS = (100, 316, 1_000, 3_162, 10_000)
 """Of square layers of 10^4 to 10^8 weights."""
 
 SAMPLES = (1_000, 2_000, 5_000, 10_000)
-ROUNDS = 5
+ROUNDS = 3
 
 
 def setting(step: ce.Step) -> Setting:
@@ -125,21 +126,28 @@ def evaluations(name: str) -> list[tuple[int, float, float]]:
     """(samples, microseconds a sample of a live evaluation, its time beside a plain pass over them), medians."""
     model, task = ce.load(name)
     bench = Bench(model, Context(task=task))
+    measurements = Measurements(bench, task)
+    measurements.baseline("test")
+    # A new recipe each time: what was measured once is never measured again.
+    recipes = iter([ce.Recipe(ce.Step("magnitude", sparsity=0.3 + 0.01 * entry)) for entry in range(40)])
     found = []
     for samples in SAMPLES:
         times, ratios = [], []
-        for entry in range(ROUNDS):
-            # A new recipe each time: what was measured once is never measured again.
-            recipe = bench.check(ce.Recipe(ce.Step("magnitude", sparsity=0.3 + 0.01 * entry)))
-            measurements = Measurements(bench, task)
-            measurements.baseline("test")
+        for _ in range(ROUNDS):
+            recipe = bench.check(next(recipes))
             network = bench.compressed(recipe).model
-            plain = _seconds(lambda: _plain(network, task, samples))  # noqa: B023 -- called at once
-            took = _seconds(lambda: list(measurements.evaluate(recipe, "test", samples, lambda: False)))  # noqa: B023
+            plain = _seconds(functools.partial(_plain, network, task, samples))
+            took = _seconds(functools.partial(_measure, measurements, recipe, samples))
             times.append(1e6 * took / samples)
             ratios.append(took / plain)
         found.append((samples, statistics.median(times), statistics.median(ratios)))
     return found
+
+
+def _measure(measurements: Measurements, recipe: ce.Recipe, samples: int) -> None:
+    """As the live engine does it, every estimate on the way with its intervals."""
+    for _ in measurements.evaluate(recipe, "test", samples, lambda: False):
+        pass
 
 
 def _plain(model: nn.Module, task: Task, samples: int) -> None:

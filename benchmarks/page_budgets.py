@@ -9,7 +9,10 @@ from benchmarks.growth import UNFORESEEN
 from benchmarks.in_page import Row, notebook, slider
 from compress_explorer.methods import catalogue
 
-PRESSES = 12
+PRESSES = 40
+LARGE_PRESSES = 20
+"""Of the large network, of which each move makes the worker count all weights."""
+
 BLOCK = 10
 """Echoes in a row at rest, then while accuracy is measured."""
 
@@ -20,6 +23,7 @@ WATCH = """
   const begin = () => Object.assign(bench, { begun: performance.now(), request: asked(), came: {} });
   const took = (came, key) => { came[key] ??= performance.now() - bench.begun; };
   const note = (key, came = bench.came) => requestAnimationFrame(() => took(came, key));
+  bench.isAccepted = () => asked() > bench.request;
   document.addEventListener("keydown", begin, true);
   document.addEventListener("change", begin, true);
   document.addEventListener("ce-painted", (event) => note(event.detail.figure));
@@ -59,8 +63,15 @@ def _came(page: Page, what: str) -> float:
     return float(page.evaluate(f"() => bench.came.{what}"))
 
 
+def ask(page: Page, key: str, came: str) -> float:
+    """`press` on the Explorer's slider; returns when the kernel, too, has taken note."""
+    took = press(page, ".ce-param-sparsity", key, came)
+    page.wait_for_function("() => bench.isAccepted()")
+    return took
+
+
 def rest(page: Page) -> None:
-    """Stops the worker, and waits until it has."""
+    """Stops the worker, and waits until it has. What it stops, the kernel must have accepted."""
     page.locator(".ce-cancel").click()
     page.wait_for_function(AT_REST)
 
@@ -77,9 +88,9 @@ def large() -> list[Row]:
         page.wait_for_function(SHOWN)
         rest(page)
         page.evaluate(WATCH)
-        for key in turns(PRESSES):
+        for key in turns(LARGE_PRESSES):
             echoes.append(press(page, ".bench-echo", key, "echo"))
-            pictures.append(press(page, ".ce-param-sparsity", key, "histogram"))
+            pictures.append(ask(page, key, "histogram"))
             rest(page)
     return [
         Row("bare kernel echo", echoes),
@@ -122,7 +133,7 @@ def heavy() -> Heavy:
 
         for key in turns(PRESSES // BLOCK):
             block("idle")
-            press(page, ".ce-param-sparsity", key, "accuracy")
+            ask(page, key, "accuracy")
             block("busy")
             rest(page)
         estimates = [_estimate(page, step.method) for step in UNFORESEEN]
