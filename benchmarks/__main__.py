@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import arithmetic, budgets, curves, methods, peers, slider_to_paint
+from benchmarks import arithmetic, budgets, curves, in_page, methods, page_budgets, peers, slider_to_paint
 from benchmarks.duel import Row, table
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -64,18 +64,43 @@ def section(rows: list[Row], names: str) -> str:
     return f"{table(rows, names)}\n\n{lost(rows)}"
 
 
+def with_echo(rows: list[in_page.Row]) -> str:
+    """The rows of a page, the first of which is its bare kernel echo."""
+    return in_page.table(rows, next(row for row in rows if row.name.startswith("bare kernel echo")))
+
+
 def slider() -> str:
     """The Explorer in JupyterLab."""
     return f"""\
 LeNet-300-100 on the 10,000 test images of MNIST; magnitude pruning, {slider_to_paint.PRESSES} key presses on each
 slider in turn, all in one page. After each press the accuracy that both notebooks show is checked to be equal.
 
-{slider_to_paint.table(slider_to_paint.run())}
+{with_echo(slider_to_paint.run())}
 
 "Today's notebook" is a FigureWidget with a histogram, `copy.deepcopy`, `torch.nn.utils.prune`, `numpy.histogram` and a
 full evaluation with a DataLoader (`benchmarks/contenders.py`). The Explorer had filled its curve before the first
 press, as it does when nothing moves: its exact accuracy is remembered then ("foreseen"), while today's notebook
 measures after every press. "Painted" is the animation frame after the figure was drawn, or after the text was set.
+"""
+
+
+def page() -> str:
+    """Budgets that only a page can show."""
+    heavy = page_budgets.heavy()
+    return f"""\
+A network of a hundred million weights, {page_budgets.LARGE_PRESSES} key presses, the worker stopped before each echo.
+Budget: half of a bare echo in the median, three quarters at the 95th percentile.
+
+{with_echo(page_budgets.large())}
+
+Echoes while the worker measures resnet-fashion on all 10,000 test images, in turn with echoes while it is at rest.
+Budget: at the 95th percentile twice that at rest. Then another method chosen from the menu,
+{len(heavy.estimates.times)} of them. Budget of the first estimate: 300 ms.
+
+{with_echo([heavy.idle, heavy.busy, heavy.estimates])}
+
+The longest time for which the kernel's message loop was not called: {1000 * heavy.idle_lag:.0f} ms at rest,
+{1000 * heavy.busy_lag:.0f} ms while the worker measured. Budget: 50 ms.
 """
 
 
@@ -123,6 +148,7 @@ sweeps the largest relative difference of the figures. A sweep counts the buildi
 
 SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
     "slider": ("Slider to pixels, in JupyterLab", slider),
+    "page": ("Budgets in the page", page),
     "curves": ("Curves and layers, beside the loop that one writes today", whole_curves),
     "engine": ("The engine by itself", engine),
     "libraries": ("Other libraries", libraries),

@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 import compress_explorer as ce
-from compress_explorer.engine.bench import WHOLE_MODEL, Bench
+from benchmarks import growth
+from benchmarks.growth import setting, task_for
+from compress_explorer.engine.bench import Bench
 from compress_explorer.engine.evaluate import measure
 from compress_explorer.engine.film import Film
 from compress_explorer.engine.live import LiveEngine
 from compress_explorer.engine.measurements import Measurements
-from compress_explorer.engine.setting import Setting
 from compress_explorer.methods.weight_index import WeightIndex
 
 PROCESS = psutil.Process()
@@ -84,17 +85,6 @@ def indexed() -> Figure:
     )
 
 
-def setting(sparsity: float) -> Setting:
-    """Magnitude pruning, seen on the whole model."""
-    recipe = ce.Recipe(ce.Step("magnitude", sparsity=sparsity))
-    return Setting(recipe, 0, "sparsity", WHOLE_MODEL, "test")
-
-
-def task_for(inputs: int) -> ce.Task:
-    """A few samples, for models whose accuracy is of no interest."""
-    return ce.Task(name="random", test=ce.Split(torch.randn(8, inputs), torch.zeros(8, dtype=torch.int64)))
-
-
 def filmed() -> list[Figure]:
     """All frames of a slider, from models of 10^4 to 10^8 weights whose index is built."""
     found = []
@@ -103,7 +93,7 @@ def filmed() -> list[Figure]:
         model = nn.Sequential(nn.Linear(width, width, bias=False))
         bench = Bench(model)
         measurements = Measurements(bench, task_for(width))
-        first = setting(0.5)
+        first = setting(ce.Step("magnitude", sparsity=0.5))
         Film(bench, measurements, first, 0)
         took = seconds(lambda: Film(bench, measurements, first, 0))  # noqa: B023 -- called at once
         what = f"all {len(first.declaration.positions())} frames, {width**2:,} weights"
@@ -132,14 +122,63 @@ def evaluated() -> list[Figure]:
     return found
 
 
+def moved() -> list[Figure]:
+    """How long a slider's move takes until its histogram and size are known, at 10^4 to 10^8 weights."""
+    found = growth.moves()
+    rows = []
+    for what, times in (
+        ("a move along the slider", [entry.along for entry in found]),
+        ("a move to another method's slider", [entry.across for entry in found]),
+    ):
+        medians = [1000 * statistics.median(each) for each in times]
+        listed = ", ".join(f"{median:.1f}" for median in medians)
+        weights = f"{found[0].weights:,} to {found[-1].weights:,} weights"
+        grown = f"{listed} ms; the last {medians[-1] / medians[0]:.1f} times the first"
+        rows.append(Figure(f"{what}, to histogram and size, {weights}", "flat, 50 ms", grown))
+    return rows
+
+
+def grown() -> list[Figure]:
+    """What an evaluation takes by sample, at ever more samples."""
+    rows = []
+    for name in ce.models():
+        found = growth.evaluations(name)
+        samples = ", ".join(f"{count:,}" for count, _, _ in found)
+        times = ", ".join(f"{each:.1f}" for _, each, _ in found)
+        ratios = ", ".join(f"{ratio:.2f}" for _, _, ratio in found)
+        rows.append(
+            Figure(
+                f"an evaluation of {name} on {samples} samples",
+                "no more by sample; 1.1 of a plain pass",
+                f"{times} µs a sample; {ratios} of a plain pass",
+            )
+        )
+    return rows
+
+
+def unforeseen() -> list[Figure]:
+    """Until the first estimate of a setting of which nothing is known."""
+    rows = []
+    for name in ce.models():
+        found = growth.first_estimates(name)
+        slowest = max(found.unforeseen, key=lambda method: found.unforeseen[method])
+        median = 1000 * statistics.median(found.unforeseen.values())
+        methods = f"{len(found.unforeseen)} methods not foreseen"
+        measured = f"{median:.0f} ms the median, {1000 * found.unforeseen[slowest]:.0f} ms the slowest, {slowest}"
+        rows.append(Figure(f"first estimate of {name}, {methods}", "300 ms", measured))
+        opening = f"{1000 * found.opening:.0f} ms"
+        rows.append(Figure(f"first estimate of {name} ever, the data read", "3 s", opening))
+    return rows
+
+
 def used() -> list[Figure]:
     """Memory after 10,000 moves of a slider beside that after 100, and the processor's time when nothing moves."""
     model, task = ce.load("digits-mlp")
     engine = LiveEngine(model, task, lambda _: None)
-    positions = setting(0.5).declaration.positions()
+    positions = setting(ce.Step("magnitude")).declaration.positions()
     sizes = {}
     for move in range(1, MOVES + 1):
-        engine.request(setting(float(positions[move % len(positions)])))
+        engine.request(setting(ce.Step("magnitude", sparsity=float(positions[move % len(positions)]))))
         time.sleep(0.001)
         if move in (100, MOVES):
             engine.wait(120)
@@ -160,7 +199,7 @@ def used() -> list[Figure]:
 
 def run() -> list[Figure]:
     """Every budget."""
-    return [imported(), opened(), indexed(), *filmed(), *evaluated(), *used()]
+    return [imported(), opened(), indexed(), *filmed(), *moved(), *evaluated(), *grown(), *unforeseen(), *used()]
 
 
 def table(figures: list[Figure]) -> str:

@@ -63,6 +63,43 @@ naive_slider.observe(naive_update, "value")
 ipywidgets.VBox([naive_slider, figure, naive_text])
 """
 
+IMPORTS = """
+import asyncio, time
+import ipywidgets, torch
+import compress_explorer as ce
+"""
+
+LARGE = """
+# A network of a hundred million weights, whose accuracy is of no interest.
+torch.manual_seed(0)
+wide = torch.nn.Sequential(
+    torch.nn.Linear(16, 10_000), torch.nn.ReLU(), torch.nn.Linear(10_000, 10_000), torch.nn.ReLU(),
+    torch.nn.Linear(10_000, 4),
+)
+explorer = ce.explore(wide, test=(torch.randn(32, 16), torch.arange(32) % 4))
+explorer
+"""
+
+HEAVY = """
+explorer = ce.explore("resnet-fashion")
+explorer
+"""
+
+LAG = """
+# How much later than it asked for the kernel's message loop is called again: as long as it cannot answer.
+lags = []
+async def tick():
+    while True:
+        begun = time.perf_counter()
+        await asyncio.sleep(0.002)
+        lags.append(time.perf_counter() - begun - 0.002)
+ticking = asyncio.ensure_future(tick())
+def longest_lag():
+    longest = max(lags)
+    lags.clear()
+    return longest
+"""
+
 EXPLORER = """
 explorer = ce.explore("lenet-300-100")
 explorer

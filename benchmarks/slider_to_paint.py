@@ -4,15 +4,10 @@ All three stand in one notebook in one page and take turns, a key press each, so
 befalls them alike. Times are the page's own clock: from the key's event to the animation frame after the change.
 """
 
-import statistics
-import tempfile
-from dataclasses import dataclass
-from pathlib import Path
-
-from playwright.sync_api import Locator, Page, sync_playwright
+from playwright.sync_api import Locator, Page
 
 from benchmarks.contenders import ECHO, EXPLORER, NAIVE, SETUP
-from tests.browser import lab
+from benchmarks.in_page import Row, notebook, slider
 
 PRESSES = 40
 
@@ -40,42 +35,10 @@ WATCH = """
 """
 
 
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: milliseconds of every press."""
-
-    name: str
-    times: list[float]
-
-    @property
-    def median(self) -> float:
-        """The median in milliseconds."""
-        return statistics.median(self.times)
-
-    @property
-    def p95(self) -> float:
-        """The 95th percentile in milliseconds."""
-        return statistics.quantiles(self.times, n=20)[-1]
-
-
 def run() -> list[Row]:
     """Measures, checks that both notebooks show the same accuracy, and returns the rows."""
-    path = lab.find_browser()
-    if path is None:
-        raise SystemExit("No Chromium or Chrome is found. Run `make test` once, which installs one.")
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        root, scratch = Path(folder, "root"), Path(folder, "scratch")
-        root.mkdir()
-        scratch.mkdir()
-        with lab.serve_lab(root, scratch) as server:
-            name = server.write_notebook("bench.ipynb", [SETUP, ECHO, NAIVE, EXPLORER])
-            browser = lab.launch(playwright, path)
-            notebook = lab.open_notebook(browser, server, name, height=4000)
-            notebook.run_all()
-            rows = measure(notebook.page)
-            assert notebook.problems == [], notebook.problems
-            browser.close()
-    return rows
+    with notebook([SETUP, ECHO, NAIVE, EXPLORER]) as page:
+        return measure(page)
 
 
 def measure(page: Page) -> list[Row]:
@@ -124,18 +87,3 @@ def compare(page: Page) -> None:
     assert naive is not None
     assert ours is not None
     assert abs(float(naive) - float(ours)) < 1e-9, f"today's notebook shows {naive}, the Explorer {ours}"
-
-
-def slider(page: Page, selector: str) -> Locator:
-    """The handle of a slider."""
-    return page.locator(f"{selector} [role=slider]").first
-
-
-def table(rows: list[Row]) -> str:
-    """The rows as Markdown, with each one's ratio to the bare echo."""
-    floor = next(row for row in rows if row.name == "bare kernel echo")
-    lines = ["| from key press to | median ms | p95 ms | median / echo | p95 / echo |", "|---|---|---|---|---|"]
-    for row in rows:
-        ratios = f"{row.median / floor.median:.2f} | {row.p95 / floor.p95:.2f}"
-        lines.append(f"| {row.name} | {row.median:.0f} | {row.p95:.0f} | {ratios} |")
-    return "\n".join(lines)

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from compress_explorer.engine.pieces import pieces
 from compress_explorer.engine.positions import Runs, count_runs
 from compress_explorer.engine.stored import StoredTensor
 from compress_explorer.methods.code import Code
@@ -160,10 +161,8 @@ def count_zeros(values: Tensor) -> int:
     """The number of elements that are zero, of either sign."""
     if values.is_complex():
         return int((values == 0).sum())
-    patterns = bit_patterns(values)
-    if values.is_floating_point():
-        patterns = patterns << 1  # drops the sign
-    return patterns.numel() - int(np.count_nonzero(patterns.numpy()))
+    sign = int(values.is_floating_point())  # shifted out
+    return sum(piece.size - int(np.count_nonzero(piece << sign)) for (piece,) in pieces(bit_patterns(values)))
 
 
 def zero_codes(code: Code) -> Tensor | None:

@@ -1,12 +1,15 @@
 """The frames and measurements of every position of the parameter in hand, filled as they become known."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from compress_explorer.engine.bench import Bench, View, positions
 from compress_explorer.engine.measurements import Measurements
-from compress_explorer.engine.preview import largest_level, preview_frames, preview_maps
+from compress_explorer.engine.preview import largest_level, preview_frames, preview_maps, preview_view, with_before
+from compress_explorer.engine.preview_size import preview_header
 from compress_explorer.engine.setting import Setting
+from compress_explorer.methods.scalar_map import ScalarMap
 from compress_explorer.spec.evaluation import Evaluation
+from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.recipe import Recipe
 from compress_explorer.spec.sweep import Frame, Sweep
 
@@ -21,23 +24,17 @@ class Film:
     """
 
     def __init__(self, bench: Bench, measurements: Measurements, setting: Setting, baseline_file: int) -> None:
-        """Previews every position that the index can tell, and counts the setting's own exactly."""
+        """Previews every position that the index can tell: beyond building it, no weight is looked at."""
         self._bench, self._measurements, self._setting = bench, measurements, setting
         self._baseline_file = baseline_file
         self._baseline: Evaluation | None = None
         self.untold: set[int] = set()
         self.values = positions(setting.declaration.positions(), setting.value)
-        tell = bench.context.tell  # of a large model, each of these takes a second or more
         self._recipes = [setting.at(value).recipe for value in self.values]
         maps = [preview_maps(bench, recipe) for recipe in self._recipes]
-        tell("counting the weights")
-        self._view: View = bench.view(setting.layer, largest_level(maps))
-        tell("measuring the size")
-        size = bench.size(setting.recipe)
-        tell("previewing")
-        shown = {value: entry for value, entry in zip(self.values, maps, strict=True) if entry is not None}
-        frames = preview_frames(bench, list(shown), list(shown.values()), self._view, size)
-        found = dict(zip(shown, frames, strict=True))
+        self._largest = largest_level(maps)
+        self._view: View | None = None
+        found = self._previews({value: entry for value, entry in zip(self.values, maps, strict=True) if entry})
         self._frames: list[Frame | None] = [found.get(value) for value in self.values]
         self.evaluations: list[Evaluation | None] = [
             measurements.known(recipe, setting.split) for recipe in self._recipes
@@ -52,11 +49,35 @@ class Film:
         return self._recipes[index]
 
     def settle(self, index: int) -> None:
-        """Makes the frame of a position exact."""
-        if not self.is_settled(index):
-            self.untold.add(index)
-            self._bench.context.tell("counting the weights")
-            self._frames[index] = self._bench.frame(self.recipe(index), self.values[index], self._view)
+        """Makes the frame of a position exact, telling how far it is; what is done is kept when that raises."""
+        if self.is_settled(index):
+            return
+        recipe, tell = self.recipe(index), self._bench.context.tell
+        self._bench.apply(recipe)
+        tell("measuring the size")
+        self._bench.size(recipe)
+        tell("counting the weights")
+        view = self._exact_view()
+        self.untold.add(index)
+        self._frames[index] = self._bench.frame(recipe, self.values[index], view)
+
+    def _previews(self, maps: Mapping[Value, dict[str, ScalarMap]]) -> dict[Value, Frame]:
+        """The frames of the positions that have maps."""
+        if not maps:
+            return {}
+        view = preview_view(self._bench, self._setting.layer, self._largest)
+        treated = {name for entry in maps.values() for name in entry}
+        header = preview_header(self._bench.original, self._setting.recipe, treated)
+        frames = preview_frames(self._bench, list(maps), list(maps.values()), view, header)
+        return dict(zip(maps, frames, strict=True))
+
+    def _exact_view(self) -> View:
+        """The weights before, counted when they are first needed; the previews are set beside them."""
+        if self._view is None:
+            self._view = self._bench.view(self._setting.layer, self._largest)
+            before = self._view.before.tolist()
+            self._frames = [None if frame is None else with_before(frame, before) for frame in self._frames]
+        return self._view
 
     def has_frame(self, index: int) -> bool:
         """Whether the position can be shown, by a preview or exactly."""

@@ -37,6 +37,10 @@ QUIET = 1.0
 """The same while the rest of the curve is filled, which tells of every point."""
 
 
+COUNTING = "counting the weights"
+"""Said while previews are shown, until the setting's own frame is exact."""
+
+
 class Superseded(Exception):  # noqa: N818 -- a signal inside this module, not an error
     """A newer request arrived, or the engine was cancelled or closed."""
 
@@ -235,6 +239,8 @@ class LiveEngine:
             text = "" if evaluation.exact else f"{evaluation.count:,} of {evaluation.total:,} samples"
             self._send("point", request, setting, film, own, own, text)
 
+        if film.has_frame(own) and not film.is_settled(own):
+            self._send("status", request, setting, film, own, own, COUNTING)
         film.settle(own)
         self._send("point", request, setting, film, own, own)
         self._send("reports", request, setting, film, own, own, reports=self.bench.reports(setting.recipe))

@@ -8,6 +8,8 @@ largest gap is reserved for fillers, whose value is ignored, and a filler stands
 number is the `span`. Zeros behind the last entry need no entry: the number of weights is known.
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +18,9 @@ from numpy.typing import NDArray
 from compress_explorer.engine.packing import packed_bytes
 
 WIDTHS = range(1, 9)
+
+_PIECE = 2**16
+"""Weights whose runs are counted at once, so that the borders stay in the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +58,36 @@ def run_lengths(present: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def count_runs(present: NDArray[np.bool_]) -> Runs:
-    """The histogram of `run_lengths(present)`, from the borders of the runs alone."""
-    borders = np.flatnonzero(np.diff(present, prepend=True))
-    ends = borders[1::2]  # a last run that no stored weight follows has no end, and does not count
-    counts = np.bincount(ends - borders[::2][: len(ends)], minlength=1)
-    counts[0] = np.count_nonzero(present) - len(ends)
-    lengths = np.flatnonzero(counts)
-    return Runs(lengths, counts[lengths])
+    """The histogram of `run_lengths(present)`, from the borders of the runs alone, a piece at a time."""
+    inner = np.zeros(_PIECE + 1, dtype=np.int64)  # runs that begin and end in a piece, by their length
+    across: Counter[int] = Counter()  # those that begin in an earlier one
+    open_run = 0
+    for start in range(0, present.size, _PIECE):
+        piece = present[start : start + _PIECE]
+        borders = np.flatnonzero(np.diff(piece, prepend=open_run == 0))
+        if open_run:
+            # Where the piece goes on with zeros, its first border ends them; else they end right at its beginning.
+            if not borders.size:
+                open_run += piece.size
+                continue
+            across[open_run + int(borders[0])] += 1
+            borders = borders[1:]
+        ends = borders[1::2]
+        found = np.bincount(ends - borders[::2][: len(ends)])
+        inner[: found.size] += found
+        # A last run that no stored weight follows has no end, and does not count.
+        open_run = piece.size - int(borders[-1]) if borders.size % 2 else 0
+    return _runs(inner, across, int(np.count_nonzero(present)))
+
+
+def _runs(inner: NDArray[np.int64], across: Mapping[int, int], stored: int) -> Runs:
+    """Runs by their length, in two parts, and those of length zero: in front of all other stored weights."""
+    lengths = np.flatnonzero(inner)
+    counts = Counter(dict(zip(lengths.tolist(), inner[lengths].tolist(), strict=True)))
+    counts.update(across)
+    counts[0] = stored - counts.total()
+    found = sorted(length for length, count in counts.items() if count)
+    return Runs(np.array(found, dtype=np.int64), np.array([counts[length] for length in found], dtype=np.int64))
 
 
 def span_of(width: int, zero_level: bool) -> int:

@@ -6,20 +6,20 @@ exact frame instead.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from compress_explorer.engine.bench import Bench, View
-from compress_explorer.engine.frame import MOST_LEVELS
+from compress_explorer.engine.bench import WHOLE_MODEL, Bench, View
+from compress_explorer.engine.frame import MOST_LEVELS, axis_up_to
 from compress_explorer.engine.preview_regions import Regions
-from compress_explorer.engine.preview_size import preview_sizes
+from compress_explorer.engine.preview_size import plain_bytes, preview_sizes
 from compress_explorer.engine.targets import targets
 from compress_explorer.methods import catalogue
 from compress_explorer.methods.scalar_map import ScalarMap
 from compress_explorer.methods.weight_index import Integers
 from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.recipe import Recipe
-from compress_explorer.spec.size import SizeReport
 from compress_explorer.spec.sweep import Frame, Histogram, LayerError
 
 SMALLEST = 2.0**-133
@@ -56,8 +56,19 @@ def largest_level(maps: Iterable[Mapping[str, ScalarMap] | None]) -> float:
     return float(np.nanmax(np.abs(np.concatenate([np.empty(0), *levels])), initial=0.0))
 
 
+def preview_view(bench: Bench, layer: str, largest: float = 0.0) -> View:
+    """`Bench.view` without a pass over the weights: the same axis, but weights near a bin's bound may be off by one."""
+    bench.check_layer(layer)
+    shown = bench.layers if layer == WHOLE_MODEL else (layer,)
+    indices = [bench.index(name) for name in shown]
+    axis = axis_up_to(max([largest, *(index.amax for index in indices)]))
+    counts = np.sum([Regions.of(index, [UNTOUCHED]).histogram(axis.edges)[0] for index in indices], axis=0)
+    counts[len(counts) // 2] += sum(index.zeros for index in indices)
+    return View(layer, shown, axis, counts)
+
+
 def preview_frames(
-    bench: Bench, values: Sequence[Value], maps: Sequence[dict[str, ScalarMap]], view: View, size: SizeReport
+    bench: Bench, values: Sequence[Value], maps: Sequence[dict[str, ScalarMap]], view: View, header: int
 ) -> list[Frame]:
     """The frames that `maps` amount to, computed layer by layer for all positions at once.
 
@@ -66,7 +77,7 @@ def preview_frames(
         values: the parameter's values, one a position.
         maps: what the step does to each tensor it treats, one entry a position: to the same tensors at each.
         view: the weights that the histograms count.
-        size: an exact size of the same model, for the parts of the file that the step does not touch.
+        header: the bytes of the file's header.
     """
     if not maps:
         return []
@@ -88,7 +99,7 @@ def preview_frames(
         )
         for value, sizes, lost, histogram, errors, shares in zip(
             values,
-            preview_sizes(weights, zeros, maps, size),
+            preview_sizes(weights, zeros, maps, plain_bytes(bench.original), header),
             np.sum([zeros[name] for name in maps[0]], axis=0).tolist(),
             _histograms(regions, zeros, maps, view),
             zip(*(_errors(name, regions[name]) for name in weights), strict=True),
@@ -96,6 +107,11 @@ def preview_frames(
             strict=True,
         )
     ]
+
+
+def with_before(frame: Frame, before: Sequence[int]) -> Frame:
+    """The frame beside other counts of the uncompressed weights."""
+    return replace(frame, histogram=replace(frame.histogram, before=tuple(before)))
 
 
 def _errors(name: str, regions: Regions) -> list[LayerError]:

@@ -1,14 +1,20 @@
 """The sizes of the model at many slider positions, from its zeros alone: estimates of what a file would take."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from compress_explorer.engine.contents import Contents
+from compress_explorer.engine.form import Form, metadata
 from compress_explorer.engine.positions import WIDTHS
+from compress_explorer.engine.safetensors_size import Array, header_bytes
+from compress_explorer.engine.stored import StoredTensor
+from compress_explorer.engine.workpiece import Workpiece
 from compress_explorer.methods.scalar_map import ScalarMap
 from compress_explorer.methods.weight_index import Integers
-from compress_explorer.spec.size import SizeReport
+from compress_explorer.spec.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,11 @@ class PreviewSize:
 
 
 def preview_sizes(
-    weights: Mapping[str, int], zeros: Mapping[str, Integers], maps: Sequence[Mapping[str, ScalarMap]], size: SizeReport
+    weights: Mapping[str, int],
+    zeros: Mapping[str, Integers],
+    maps: Sequence[Mapping[str, ScalarMap]],
+    baseline: Mapping[str, int],
+    header: int,
 ) -> list[PreviewSize]:
     """The sizes at each position.
 
@@ -29,9 +39,9 @@ def preview_sizes(
         weights: the number of weights of each weight tensor.
         zeros: how many of them are zero, int64 [positions].
         maps: what is done to each treated tensor, the same tensors at every position.
-        size: an exact size of the same model, for what is not treated.
+        baseline: the bytes of every tensor of the uncompressed model.
+        header: the bytes of the file's header.
     """
-    baseline = {tensor.name: tensor.baseline for tensor in size.tensors}
     treated = maps[0].keys()
     parts = {
         name: packed_parts(weights[name], zeros[name], [entry[name] for entry in maps], baseline[name] // weights[name])
@@ -43,7 +53,7 @@ def preview_sizes(
     }
     return [
         PreviewSize(
-            file=size.header + untouched + values + places + tables,
+            file=header + untouched + values + places + tables,
             layer_bytes=tuple((name, column[position]) for name, column in columns.items()),
             breakdown=(
                 ("values", values),
@@ -52,11 +62,44 @@ def preview_sizes(
                 ("zero_points", 0),
                 ("codebook", 0),
                 ("left alone", untouched),
-                ("header", size.header),
+                ("header", header),
             ),
         )
         for position, (values, places, tables) in enumerate(np.sum(list(parts.values()), axis=0).T.tolist())
     ]
+
+
+def plain_bytes(original: Workpiece) -> dict[str, int]:
+    """The bytes of every tensor of an uncompressed model, shared ones once."""
+    aliases = dict(original.inventory.aliases)
+    return {name: tensor.nbytes for name, tensor in original.state.items() if name not in aliases}
+
+
+def preview_header(original: Workpiece, recipe: Recipe, treated: Collection[str]) -> int:
+    """The bytes of the header, as if the treated tensors were floats behind a bitmask: no weight is looked at.
+
+    Args:
+        original: the uncompressed model.
+        recipe: what is done to it.
+        treated: the weight tensors that it treats.
+    """
+    sites = [site for site in original.inventory.sites if site.name in treated]
+    forms = [
+        Form(
+            Contents(StoredTensor(name=site.name, values=original.state[site.name], layout=site.layout)),
+            "bitmask",
+            0,
+            0,
+        )
+        for site in sites
+    ]
+    arrays = [
+        Array(name, torch.uint8, (count,))
+        if name in treated
+        else Array(name, original.state[name].dtype, tuple(original.state[name].shape))
+        for name, count in plain_bytes(original).items()
+    ]
+    return header_bytes(arrays, metadata(forms, recipe, dict(original.inventory.aliases)))
 
 
 def packed_parts(weights: int, zeros: Integers, maps: Sequence[ScalarMap], float_bytes: int) -> Integers:

@@ -33,7 +33,7 @@ def stored_tensors(work: Workpiece) -> tuple[StoredTensor, ...]:
 
 def _stored(name: str, tensor: Tensor, layout: Layout, entry: Weights, changed: bool) -> StoredTensor:
     """Pruned weights that are not quantized keep their bits exactly, float64 included."""
-    if entry.code is not None:
+    if entry.code is not None or (entry.kept is not None and tensor.dtype == entry.matrix.dtype):
         values = layout.from_matrix(entry.matrix).to(tensor.dtype)
     elif entry.kept is not None:
         values = torch.where(layout.from_matrix(entry.kept), tensor, torch.zeros((), dtype=tensor.dtype))

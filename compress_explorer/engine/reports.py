@@ -1,9 +1,12 @@
 """What each step did to the one before: workpieces compared, in terms of the original tensors."""
 
+import numpy as np
 import torch
 
+from compress_explorer.engine.contents import count_zeros
 from compress_explorer.engine.edits import Transformed
 from compress_explorer.engine.input_transform import buffers_of
+from compress_explorer.engine.pieces import pieces
 from compress_explorer.engine.targets import targets
 from compress_explorer.engine.weights import Weights
 from compress_explorer.engine.workpiece import Workpiece
@@ -76,8 +79,8 @@ def _left_alone(step: Step, before: Workpiece, after: Workpiece, treated: tuple[
 
 
 def _zeros(entry: Weights) -> int:
-    return entry.matrix.numel() - int(torch.count_nonzero(entry.matrix))
+    return count_zeros(entry.matrix)
 
 
 def _common_zeros(old: Weights, new: Weights) -> int:
-    return int(((old.matrix == 0) & (new.matrix == 0)).sum())
+    return sum(int(np.count_nonzero((first == 0) & (second == 0))) for first, second in pieces(old.matrix, new.matrix))

@@ -35,7 +35,8 @@ def none_pruned(kept: Tensor) -> bool:
 
 def pruning_scores(weight: Tensor, kept: Tensor) -> Tensor:
     """The magnitude of every weight, float32 [n], in row-major order; -1 where it was pruned before."""
-    return torch.where(kept, weight.abs(), -1.0).flatten()
+    magnitudes = weight.abs().flatten()
+    return magnitudes if none_pruned(kept) else torch.where(kept.flatten(), magnitudes, -1.0)
 
 
 def keep_largest(scores: Tensor, zeros: int) -> Tensor:

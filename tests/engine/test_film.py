@@ -1,9 +1,15 @@
 """The order in which a curve is filled, and what a film knows."""
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import pytest
 
 from compress_explorer.engine.bench import WHOLE_MODEL, Bench, positions
 from compress_explorer.engine.compress import compress
+from compress_explorer.engine.context import Context
 from compress_explorer.engine.evaluate import evaluate
 from compress_explorer.engine.evaluation_cache import EvaluationCache
 from compress_explorer.engine.film import Film, curve_order
@@ -63,6 +69,62 @@ def test_a_film_is_first_a_preview_and_becomes_exact_where_it_is_settled():
     assert film.untold == set()
     assert frames[2] is not None
     assert frames[2].file == compress(network(), Step("integer", bits=3)).size().file
+
+
+def test_a_new_film_looks_at_no_weight_and_becomes_exact_at_its_first_settled_position(monkeypatch):
+    """Beyond the index, which is built once: a film of another method must show before its weights are counted."""
+    bench = Bench(network())
+    model = network()
+    asked: list[str] = []
+    for name in ("apply", "size", "view", "frame"):
+        monkeypatch.setattr(bench, name, functools.partial(_noted, asked, name, getattr(bench, name)))
+    for step, parameter in ((Step("magnitude"), "sparsity"), (Step("integer", bits=4), "bits")):
+        recipe = bench.check(Recipe(step))
+        film = Film(
+            bench,
+            Measurements(bench, task(), EvaluationCache()),
+            Setting(recipe, 0, parameter, WHOLE_MODEL, "test"),
+            1000,
+        )
+        assert asked == [], step
+        previews = film.sweep().frames
+        film.settle(3)
+        assert {"apply", "size", "view", "frame"} == set(asked), step
+        exact = film.sweep().frames
+        assert exact[3] is not None
+        edges = np.array(exact[3].histogram.edges)
+        weights = np.concatenate([model.get_parameter(name).detach().numpy().ravel() for name in bench.layers])
+        counted = np.histogram(weights.astype(np.float64), edges)[0].tolist()
+        for preview, frame in zip(previews, exact, strict=True):
+            assert preview is not None
+            assert frame is not None
+            assert list(frame.histogram.before) == counted
+            assert preview.histogram.edges == frame.histogram.edges
+            assert sum(preview.histogram.before) == len(weights)
+            furthest = np.abs(np.cumsum(preview.histogram.before) - np.cumsum(counted)).max()
+            assert furthest <= 0.005 * len(weights), step
+        asked.clear()
+
+
+def _noted(asked: list[str], name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    asked.append(name)
+    return function(*arguments)
+
+
+def test_settling_stops_between_its_parts_when_nobody_waits_and_keeps_what_is_done():
+    film = film_of(Step("integer", bits=4), "bits")
+
+    def stop(_text: str) -> None:
+        raise InterruptedError
+
+    film._bench.context = Context(tell=stop)
+    with pytest.raises(InterruptedError):
+        film.settle(2)
+    film._bench.context = Context()
+    assert not film.is_settled(2)
+    assert film.untold == set()
+    film.settle(2)
+    assert film.is_settled(2)
 
 
 def test_a_method_without_a_preview_has_no_frames_at_first():

@@ -1,12 +1,14 @@
 """Exact frames against counting by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from compress_explorer.engine import pieces
 from compress_explorer.engine.bench import WHOLE_MODEL, Bench
 from compress_explorer.engine.compress import compress
 from compress_explorer.engine.frame import BINS, Axis, axis_for, layer_error, threshold
@@ -256,3 +258,21 @@ def test_the_bench_works_on_a_copy():
     values = bench.compressed(recipe).model.get_parameter("0.weight").data
     original = MODEL.get_parameter("0.weight").data
     assert torch.equal(values[values != 0], original[values != 0])
+
+
+@pytest.mark.parametrize("piece", [1, 7, 64])
+def test_a_frame_is_the_same_counted_in_whatever_pieces(piece, monkeypatch):
+    for step in (Step("magnitude", sparsity=0.4), Step("random", sparsity=0.4), Step("integer", bits=3)):
+        with case(step):
+            whole = frame(step)
+            monkeypatch.setattr(pieces, "PIECE", piece)
+            again = Bench(MODEL)
+            recipe = again.check(Recipe(step))
+            parts = again.frame(recipe, 0, again.view(WHOLE_MODEL))
+            reports = again.reports(recipe)
+            monkeypatch.undo()
+            assert replace(parts, errors=()) == replace(whole, errors=())
+            for first, second in zip(parts.errors, whole.errors, strict=True):
+                assert replace(first, signal=0.0, noise=0.0) == replace(second, signal=0.0, noise=0.0)
+                assert (first.signal, first.noise) == pytest.approx((second.signal, second.noise), rel=1e-12)
+            assert reports == BENCH.reports(recipe)

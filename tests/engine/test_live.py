@@ -15,7 +15,7 @@ from compress_explorer.engine.bench import WHOLE_MODEL
 from compress_explorer.engine.compress import compress
 from compress_explorer.engine.evaluate import evaluate
 from compress_explorer.engine.film import curve_order
-from compress_explorer.engine.live import LiveEngine
+from compress_explorer.engine.live import COUNTING, LiveEngine
 from compress_explorer.engine.setting import Setting, numeric_parameters
 from compress_explorer.engine.task import Split, Task, accuracy
 from compress_explorer.engine.update import Update
@@ -192,6 +192,20 @@ def test_estimates_come_in_order_and_end_exact():
     # Nothing of the curve is measured before the setting's own figure is exact.
     first_exact = next(place for place, update in enumerate(news.updates) if update.state == "exact")
     assert all(update.index == update.own for update in news.updates[:first_exact])
+
+
+def test_previews_come_before_anything_is_counted():
+    news = Recorder()
+    with opened(news) as engine:
+        for asked in (sparsity(0.4), bits(3)):
+            begun = len(news.updates)
+            engine.request(asked)
+            engine.wait(PATIENCE)
+            engine.cancel()
+            first = next(update for update in news.updates[begun:] if update.setting == asked)
+            assert (first.state, first.kind, first.text) == ("estimating", "status", COUNTING), asked
+            assert first.sweep is not None
+            assert not any(shown(frame).exact for frame in first.sweep.frames), asked
 
 
 # The newest request wins.

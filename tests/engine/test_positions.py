@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import compress_explorer.engine.positions as module
 from compress_explorer.engine.positions import (
     WIDTHS,
     Runs,
@@ -17,6 +18,7 @@ from compress_explorer.engine.positions import (
     run_lengths,
     span_of,
 )
+from tests.case import case
 
 masks = st.one_of(
     st.lists(st.booleans(), max_size=300),
@@ -79,12 +81,15 @@ def test_gaps_equal_a_naive_encoder_and_decode_to_the_mask(present: np.ndarray, 
 
 
 @given(masks)
-def test_runs_are_the_histogram_of_run_lengths(present: np.ndarray):
-    runs = count_runs(present)
+def test_runs_are_the_histogram_of_run_lengths_in_whatever_pieces(present: np.ndarray):
     lengths, counts = np.unique(run_lengths(present), return_counts=True)
-    assert runs.lengths.tolist() == lengths.tolist()
-    assert runs.counts.tolist() == counts.tolist()
-    assert runs.total == present.sum()
+    for piece in (1, 2, 3, 7, module._PIECE):
+        with pytest.MonkeyPatch.context() as patch, case(piece):
+            patch.setattr(module, "_PIECE", piece)
+            runs = count_runs(present)
+            assert runs.lengths.tolist() == lengths.tolist()
+            assert runs.counts.tolist() == counts.tolist()
+            assert runs.total == present.sum()
 
 
 @given(masks, st.sampled_from(WIDTHS), st.booleans())

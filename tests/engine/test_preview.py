@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from compress_explorer.engine.bench import WHOLE_MODEL, Bench
 from compress_explorer.engine.preview import largest_level, preview_frames, preview_maps
+from compress_explorer.engine.preview_size import preview_header
 from compress_explorer.methods.catalogue import METHODS
 from compress_explorer.methods.scalar_map import ScalarMap
 from compress_explorer.methods.weight_index import Floats, WeightIndex
@@ -99,7 +100,7 @@ def frames(name: str, step: Step, layer: str = WHOLE_MODEL) -> tuple[Frame, Fram
     if maps is None:
         return None
     view = bench.view(layer, largest_level([maps]))
-    (preview,) = preview_frames(bench, [0], [maps], view, bench.size(recipe))
+    (preview,) = preview_frames(bench, [0], [maps], view, preview_header(bench.original, recipe, maps))
     return preview, bench.frame(recipe, 0, view)
 
 
@@ -229,7 +230,7 @@ def test_recipes_of_several_steps_and_other_granularities_have_none():
     ):
         assert preview_maps(bench, bench.check(Recipe(steps))) is None
     assert largest_level([None]) == 0
-    assert preview_frames(bench, [], [], bench.view(WHOLE_MODEL), bench.size(Recipe())) == []
+    assert preview_frames(bench, [], [], bench.view(WHOLE_MODEL), 0) == []
 
 
 def all_maps(bench: Bench) -> dict[Step, dict[str, ScalarMap]]:
@@ -243,12 +244,12 @@ def test_many_positions_at_once_are_each_by_itself(layer):
     """Even of different methods, in any order."""
     for name, bench in BENCHES.items():
         maps = all_maps(bench)
-        view, size = bench.view(layer, largest_level(maps.values())), bench.size(Recipe())
+        view = bench.view(layer, largest_level(maps.values()))
         steps = list(maps)
-        together = preview_frames(bench, range(len(steps)), list(maps.values()), view, size)
+        together = preview_frames(bench, range(len(steps)), list(maps.values()), view, 100)
         for value, (step, frame) in enumerate(zip(steps, together, strict=True)):
             with case(name, step):
-                (alone,) = preview_frames(bench, [value], [maps[step]], view, size)
+                (alone,) = preview_frames(bench, [value], [maps[step]], view, 100)
                 assert replace(frame, errors=()) == replace(alone, errors=())
                 for first, second in zip(frame.errors, alone.errors, strict=True):
                     assert replace(first, noise=0.0) == replace(second, noise=0.0)
@@ -258,7 +259,7 @@ def test_many_positions_at_once_are_each_by_itself(layer):
 def test_the_index_is_asked_no_more_often_for_more_positions(monkeypatch):
     bench = BENCHES["normal"]
     maps = list(all_maps(bench).values())
-    view, size = bench.view(WHOLE_MODEL), bench.size(Recipe())
+    view = bench.view(WHOLE_MODEL)
     asked: list[int] = []
     below = WeightIndex.below
 
@@ -270,7 +271,7 @@ def test_the_index_is_asked_no_more_often_for_more_positions(monkeypatch):
 
     def questions(positions: list[dict[str, ScalarMap]]) -> int:
         asked.clear()
-        preview_frames(bench, range(len(positions)), positions, view, size)
+        preview_frames(bench, range(len(positions)), positions, view, 100)
         return len(asked)
 
     assert questions(maps[:2]) == questions(maps) == questions(10 * maps) > 0
