@@ -5,14 +5,15 @@ After each the explorer must show the kernel's state with the engine's own numbe
 
 import json
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 import compress_explorer as ce
-from tests.browser.lab import NotebookPage, Server, await_idle_kernel
+from compress_explorer.methods import catalogue
+from tests.browser.lab import PATIENCE, NotebookPage, Server, await_idle_kernel
+from tests.browser.test_explorer import HARD_SPACE, loaded
 
 pytestmark = pytest.mark.browser
 
@@ -48,11 +49,6 @@ ASK = """async (code) => {
 
 BUSY = """(seconds) => void jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute(
   { code: `import time; time.sleep(${seconds})` })"""
-
-
-@cache
-def loaded(name: str) -> tuple[Any, ce.Task]:
-    return ce.load(name)
 
 
 def ask(page: Page, code: str) -> Any:
@@ -242,6 +238,13 @@ def run_cell(notebook: NotebookPage, place: int) -> None:
     )
 
 
+def await_interrupt(page: Page, place: int) -> None:
+    """Waits until a cell shows that it was interrupted."""
+    page.wait_for_function(
+        f"(place) => ({OUTPUTS})(place).some((output) => output.ename === 'KeyboardInterrupt')", arg=place
+    )
+
+
 def test_a_long_call_is_interrupted_and_repeated(server: Server, open_notebook: Callable):
     notebook = open_notebook(server.write_notebook("long.ipynb", LONG))
     page = notebook.page
@@ -258,9 +261,7 @@ def test_a_long_call_is_interrupted_and_repeated(server: Server, open_notebook: 
         run_cell(notebook, place)
         page.wait_for_function(f"(place) => JSON.stringify(({OUTPUTS})(place)).includes('done')", arg=place)
         page.locator(STOP).click()
-        page.wait_for_function(
-            f"(place) => ({OUTPUTS})(place).some((output) => output.ename === 'KeyboardInterrupt')", arg=place
-        )
+        await_interrupt(page, place)
         await_idle_kernel(page)
         fresh = "{name: t.tolist() for name, t in ce.load('lenet-300-100')[0].state_dict().items()}"
         assert ask(page, f"{{name: t.tolist() for name, t in model.state_dict().items()}} == {fresh}")
@@ -269,20 +270,32 @@ def test_a_long_call_is_interrupted_and_repeated(server: Server, open_notebook: 
         assert ask(page, found) == pytest.approx([entry.value for entry in exact(model, task, *steps)], abs=1e-9)
 
 
-def test_an_interrupt_does_not_touch_the_worker(server: Server, open_notebook: Callable):
-    cells = ["import compress_explorer as ce\ne = ce.explore('lenet-5')\ne", "e.wait()"]
+def test_neither_an_interrupt_nor_a_cancel_ends_the_worker(server: Server, open_notebook: Callable):
+    cells = ["import time\nimport compress_explorer as ce\ne = ce.explore('lenet-5')\ne", "e.wait()\ntime.sleep(600)"]
     notebook = open_notebook(server.write_notebook("interrupt.ipynb", cells))
-    (view,) = opened(notebook)
     page = notebook.page
-    estimating = "document.querySelector('[data-ce-state]').dataset.ceState === 'estimating'"
-    # With the kernel idle, then while a cell waits for the worker.
-    for way, sparsity in ((None, 0.51), (1, 0.52)):
+    page.evaluate(EVENTS)
+    run_cell(notebook, 0)
+    view = View(page).settle()
+    # With the kernel idle, then while a cell waits.
+    for cell, sparsity in ((None, 0.51), (1, 0.52)):
         request = view.request
         view.slider().press("ArrowRight")
-        if way is not None:
-            run_cell(notebook, way)
-        page.wait_for_function(f"() => {estimating}")
+        if cell is not None:
+            run_cell(notebook, cell)
+            page.wait_for_function(
+                "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'busy'"
+            )
         page.locator(STOP).click()
+        if cell is not None:
+            await_interrupt(page, cell)
         view.settle(request + 1).check(sparsity, *loaded("lenet-5"))
-    view.press("ArrowLeft")
-    view.check(0.51, *loaded("lenet-5"))
+    menu = view.root.locator(".ce-method select")
+    menu.select_option(label=catalogue.method("taylor").label.replace(" ", HARD_SPACE))
+    line = view.root.locator(".ce-status .ce-line")
+    expect(line).to_contain_text("gradients: ", timeout=PATIENCE)
+    view.root.locator(".ce-cancel").click()
+    expect(line).to_have_text("cancelled", timeout=PATIENCE)
+    request = ask(page, "e._request[1]")
+    menu.select_option(label=catalogue.method("magnitude").label.replace(" ", HARD_SPACE))
+    view.settle(request + 1).check(0.52, *loaded("lenet-5"))
