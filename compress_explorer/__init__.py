@@ -11,8 +11,8 @@ from compress_explorer.engine.distillation.surface import Surface, Surfacing, su
 from compress_explorer.engine.evaluate import evaluate
 from compress_explorer.engine.file import load_into as load_compressed
 from compress_explorer.engine.ready import ready_recipe as recipe
-from compress_explorer.engine.sensitivity import sensitivity
-from compress_explorer.engine.sweep import sweep
+from compress_explorer.engine.sensitivity import sensitivity as _sensitivity
+from compress_explorer.engine.sweep import sweep as _sweep
 from compress_explorer.engine.task import Split, Task
 from compress_explorer.engine.training.lottery import lottery_ticket
 from compress_explorer.engine.training.plan import Plan as TrainingPlan
@@ -22,6 +22,7 @@ from compress_explorer.methods.catalogue import methods_table as methods
 from compress_explorer.methods.distillation.catalogue import losses_table as distillation_losses
 from compress_explorer.methods.distillation.softened import softened
 from compress_explorer.methods.ready import ready_table as recipes
+from compress_explorer.progress_line import with_progress_line
 from compress_explorer.spec.cost import Cost, Latency
 from compress_explorer.spec.errors import CompressExplorerError
 from compress_explorer.spec.evaluation import Evaluation, Interval
@@ -32,6 +33,8 @@ from compress_explorer.spec.size import SizeReport
 from compress_explorer.spec.sweep import Sweep
 from compress_explorer.zoo import load, load_initial
 from compress_explorer.zoo import names as models
+
+sensitivity, sweep = with_progress_line(_sensitivity), with_progress_line(_sweep)
 
 __version__ = version("compress-explorer")
 

@@ -220,10 +220,11 @@ OUTPUTS = "(place) => jupyterapp.shell.currentWidget.model.toJSON().cells[place]
 
 LONG = [
     """import compress_explorer as ce
-model, task = ce.load("lenet-300-100")
-def progress(done, total): print("done", done)""",
-    "found = ce.sweep(model, task, 'magnitude', sparsity=[0.5, 0.6, 0.7, 0.8, 0.9, 0.95], progress=progress)",
-    "found = ce.sensitivity(model, task, 'integer', bits=[2, 3, 4], progress=progress)",
+from compress_explorer import progress_line
+progress_line.PATIENCE = 0
+model, task = ce.load("lenet-300-100")""",
+    "found = ce.sweep(model, task, 'magnitude', sparsity=[0.5, 0.6, 0.7, 0.8, 0.9, 0.95])",
+    "found = ce.sensitivity(model, task, 'integer', bits=[2, 3, 4])",
 ]
 
 
@@ -254,12 +255,14 @@ def test_a_long_call_is_interrupted_and_repeated(server: Server, open_notebook: 
     sparsities = [ce.Step("magnitude", sparsity=value) for value in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)]
     layers = [name for name in model.state_dict() if name.endswith("weight")]
     of_layers = [ce.Step("integer", bits=bits, layers=(name,)) for name in layers for bits in (2, 3, 4)]
-    for place, found, steps in (
-        (1, "[entry.value for entry in found.evaluations]", sparsities),
-        (2, "[entry.value for row in found.evaluations for entry in row]", of_layers),
+    for place, name, found, steps in (
+        (1, "sweep", "[entry.value for entry in found.evaluations]", sparsities),
+        (2, "sensitivity", "[entry.value for row in found.evaluations for entry in row]", of_layers),
     ):
         run_cell(notebook, place)
-        page.wait_for_function(f"(place) => JSON.stringify(({OUTPUTS})(place)).includes('done')", arg=place)
+        expect(page.locator(".jp-Cell").nth(place).locator(".jp-OutputArea")).to_contain_text(
+            f"{name}: ", timeout=PATIENCE
+        )
         page.locator(STOP).click()
         await_interrupt(page, place)
         await_idle_kernel(page)
