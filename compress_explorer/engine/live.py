@@ -16,6 +16,7 @@ from compress_explorer.engine.device import Device
 from compress_explorer.engine.evaluation_cache import SHARED, EvaluationCache
 from compress_explorer.engine.film import Film, curve_order
 from compress_explorer.engine.measurements import UNCOMPRESSED, Measurements
+from compress_explorer.engine.requests import Requests
 from compress_explorer.engine.setting import Setting
 from compress_explorer.engine.task import Task
 from compress_explorer.engine.update import State, Update
@@ -93,11 +94,7 @@ class LiveEngine:
         self.before = {entry.name: entry.baseline for entry in uncompressed.tensors if entry.name in self.bench.layers}
         self._measurements = Measurements(self.bench, task, cache, device)
         self._listener = listener
-        self._changed = threading.Condition()
-        self._setting: Setting | None = None
-        self._request = self._answered = self._cancelled = 0
-        self._error: BaseException | None = None
-        self._closed = False
+        self._requests = Requests()
         self._film: Film | None = None
         self._own = 0
         self._served: tuple[int, Setting] | None = None
@@ -109,11 +106,7 @@ class LiveEngine:
 
     def request(self, setting: Setting) -> int:
         """Asks for a setting; whatever older is in flight is dropped. Returns the request's number."""
-        with self._changed:
-            self._request += 1
-            self._setting, self._error = setting, None
-            self._changed.notify_all()
-            return self._request
+        return self._requests.put(setting)
 
     def wait(self, timeout: float | None = None) -> None:
         """Returns when the newest request's accuracy is exact, or it was cancelled.
@@ -122,23 +115,15 @@ class LiveEngine:
             TimeoutError: when that takes longer than `timeout` seconds.
             Exception: whatever went wrong in the worker.
         """
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._closed or self._answered == self._request, timeout):
-                raise TimeoutError(f"The accuracy was not exact after {timeout} s. Wait longer, or cancel().")
-            if self._error is not None:
-                raise self._error
+        self._requests.wait(timeout)
 
     def cancel(self) -> None:
         """Stops the work in flight; what is known stays. The next request works as usual."""
-        with self._changed:
-            self._cancelled = self._answered = self._request
-            self._changed.notify_all()
+        self._requests.cancel()
 
     def close(self) -> None:
         """Stops the worker for good, at the end of the batch in flight; waiters return. `join` waits for that."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+        self._requests.close()
 
     def join(self, timeout: float | None = 60) -> None:
         """Waits for the worker to end after `close`."""
@@ -147,7 +132,7 @@ class LiveEngine:
     def _keep_working(self) -> None:
         """Works until closed. Should something end the work by force, it begins again with the newest request."""
         note, served = "", 0
-        while not self._closed:
+        while not self._requests.closed:
             try:
                 self._work(note, served)
             except BaseException:  # noqa: BLE001 -- whatever ends a thread from outside; the note says so
@@ -158,21 +143,15 @@ class LiveEngine:
 
     def _give_up(self) -> int:
         """Answers the newest request with an error; returns its number."""
-        request, self._restarts = self._request, 0
+        request, self._restarts = self._requests.newest, 0
         times = MOST_RESTARTS + 1
         words = f"The worker was ended by force {times} times in a row. The next change starts it again."
-        self._finish(request, RuntimeError(words))
+        self._requests.finish(request, RuntimeError(words))
         return request
 
     def _work(self, note: str, served: int) -> None:
-        while True:
-            with self._changed:
-                while not self._closed and self._request == served:
-                    self._changed.wait()
-                if self._closed:
-                    return
-                served, setting = self._request, self._setting
-            assert setting is not None
+        while (taken := self._requests.take(served)) is not None:
+            served, setting = taken
             try:
                 if note:
                     self._listener(Update(served, "estimating", "status", setting, text=note))
@@ -185,7 +164,7 @@ class LiveEngine:
                 self._tell_error(served, setting, error)
 
     def _tell_cancelled(self, request: int, setting: Setting) -> None:
-        if self._cancelled == request == self._request and not self._closed:
+        if self._requests.was_cancelled(request):
             film = self._film if self._film is not None and self._film.shows(setting) else None
             own = 0 if film is None else film.values.index(setting.value)
             # What was exact stays so when only the rest of the curve is given up.
@@ -193,25 +172,16 @@ class LiveEngine:
             self._tell_last(Update(request, state, "status", setting, index=own, own=own, text="cancelled"))
 
     def _tell_error(self, request: int, setting: Setting, error: BaseException) -> None:
-        if not self._stale(request):
+        if not self._requests.is_stale(request):
             self._tell_last(Update(request, "error", "status", setting, text=str(error), error=error))
-        self._finish(request, error)
+        self._requests.finish(request, error)
 
     def _tell_last(self, update: Update) -> None:
         """Tells how a request ended. When the listener fails even then, the worker must not end with it."""
         try:
             self._listener(update)
         except Exception as error:  # noqa: BLE001 -- raised again by wait()
-            self._finish(update.request, update.error or error)
-
-    def _stale(self, request: int) -> bool:
-        return self._closed or self._request != request or self._cancelled >= request
-
-    def _finish(self, request: int, error: BaseException | None = None) -> None:
-        with self._changed:
-            if self._request == request:
-                self._answered, self._error = request, error
-                self._changed.notify_all()
+            self._requests.finish(update.request, update.error or error)
 
     def _serve(self, request: int, setting: Setting) -> None:
         """Answers one request: its frame, its accuracy, then the rest of the curve."""
@@ -221,7 +191,7 @@ class LiveEngine:
         direction = -1 if own < self._own else 1
         self._own = own
         self._answer(request, setting, film, own)
-        self._finish(request)
+        self._requests.finish(request)
         self._fill(request, setting, film, own, direction)
 
     def _open(self, setting: Setting) -> Film:
@@ -244,7 +214,7 @@ class LiveEngine:
         film.settle(own)
         self._send("point", request, setting, film, own, own)
         self._send("reports", request, setting, film, own, own, reports=self.bench.reports(setting.recipe))
-        film.measure(own, None, lambda: self._stale(request), news)
+        film.measure(own, None, lambda: self._requests.is_stale(request), news)
         self._check(request)
 
     def _fill(self, request: int, setting: Setting, film: Film, own: int, direction: int) -> None:
@@ -273,7 +243,7 @@ class LiveEngine:
             return
         film.settle(index)
         if not enough:
-            film.measure(index, until, lambda: self._stale(request), lambda: None)
+            film.measure(index, until, lambda: self._requests.is_stale(request), lambda: None)
         self._send("point", request, setting, film, index, own, self._progress(film))
 
     def _progress(self, film: Film) -> str:
@@ -299,7 +269,7 @@ class LiveEngine:
         return film is not None and film.is_measured(film.values.index(setting.value))
 
     def _check(self, request: int) -> None:
-        if self._stale(request):
+        if self._requests.is_stale(request):
             raise Superseded
 
     def _send(
@@ -317,5 +287,5 @@ class LiveEngine:
         state: State = "exact" if film.is_measured(own) else "estimating"
         self._listener(Update(request, state, kind, setting, film.sweep(), index, own, text, None, reports))
         self._told = time.monotonic()
-        if kind == "point" and not self._stale(request):
+        if kind == "point" and not self._requests.is_stale(request):
             film.untold.discard(index)

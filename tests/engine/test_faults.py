@@ -14,6 +14,7 @@ from compress_explorer.engine.compress import compress
 from compress_explorer.engine.evaluate import evaluate
 from compress_explorer.engine.live import MOST_RESTARTS, LiveEngine
 from compress_explorer.engine.memory import in_parts, is_out_of_memory
+from compress_explorer.engine.requests import Requests
 from compress_explorer.engine.sensitivity import sensitivity
 from compress_explorer.engine.setting import Setting
 from compress_explorer.engine.sweep import sweep
@@ -109,7 +110,7 @@ def test_a_killed_worker_begins_again_says_so_and_loses_nothing():
         engine.request(setting(0.5))
         while (update := news.updates.get(timeout=60)).kind != "status" or update.text:
             pass
-        while not engine._changed._waiters:  # type: ignore[attr-defined]
+        while not engine._requests.changed._waiters:  # type: ignore[attr-defined]
             time.sleep(0.01)  # the curve is filled: in a moment the worker waits for the next request
         kill(engine._worker)
         engine.request(setting(0.7))  # wakes it, so that it is ended
@@ -137,7 +138,7 @@ def test_a_worker_that_is_killed_again_and_again_gives_up_until_the_next_request
 
     try:
         # Outside of what _work guards, as if the thread itself were killed each time it takes up the request.
-        monkeypatch.setattr(LiveEngine, "_stale", lambda *_: die())
+        monkeypatch.setattr(Requests, "is_stale", lambda *_: die())
         monkeypatch.setattr(LiveEngine, "_tell_error", die)
         engine.request(setting(0.5))
         with pytest.raises(RuntimeError, match="ended by force 4 times in a row"):

@@ -54,7 +54,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-def test_only_the_setting_itself_is_trained_and_the_curve_keeps_what_was_seen(counted):
+def test_only_the_setting_itself_is_trained_and_the_curve_keeps_what_was_seen(counted, monkeypatch):
+    monkeypatch.setattr("compress_explorer.engine.live.BETWEEN_WORDS", 0.0)
     news = Recorder()
     with opened(news, TASK, network()) as engine:
         for number, sparsity in enumerate((0.5, 0.6, 0.5), start=1):
