@@ -2,7 +2,8 @@
 
 from importlib.metadata import version
 
-from compress_explorer.engine.compress import CompressedModel, compress
+from compress_explorer.engine.compress import CompressedModel
+from compress_explorer.engine.compress import compress as _compress
 from compress_explorer.engine.cost import cost
 from compress_explorer.engine.distillation.distill import Distilling, distill, distilling
 from compress_explorer.engine.distillation.result import Distillation
@@ -14,9 +15,9 @@ from compress_explorer.engine.ready import ready_recipe as recipe
 from compress_explorer.engine.sensitivity import sensitivity as _sensitivity
 from compress_explorer.engine.sweep import sweep as _sweep
 from compress_explorer.engine.task import Split, Task
-from compress_explorer.engine.training.lottery import lottery_ticket
+from compress_explorer.engine.training.lottery import lottery_ticket as _lottery_ticket
 from compress_explorer.engine.training.plan import Plan as TrainingPlan
-from compress_explorer.engine.training.recover import recover
+from compress_explorer.engine.training.recover import recover as _recover
 from compress_explorer.explore import explore
 from compress_explorer.methods.catalogue import methods_table as methods
 from compress_explorer.methods.distillation.catalogue import losses_table as distillation_losses
@@ -34,7 +35,11 @@ from compress_explorer.spec.sweep import Sweep
 from compress_explorer.zoo import load, load_initial
 from compress_explorer.zoo import names as models
 
-sensitivity, sweep = with_progress_line(_sensitivity), with_progress_line(_sweep)
+compress = with_progress_line(_compress)
+lottery_ticket = with_progress_line(_lottery_ticket)
+recover = with_progress_line(_recover)
+sensitivity = with_progress_line(_sensitivity)
+sweep = with_progress_line(_sweep)
 
 __version__ = version("compress-explorer")
 

@@ -17,6 +17,7 @@ CELLS = (
     "def go(**more): ce.sweep(model, task, 'magnitude', sparsity=[0.1, 0.5, 0.9], **more)",
     "progress_line.PATIENCE = 600\ngo()",
     "progress_line.PATIENCE = 0\ngo()",
+    "compressed = ce.compress(model, ce.Step('adaround', samples=64, iterations=200), task)",
     "go(progress=lambda done, total: print(done, total))",
 )
 
@@ -24,9 +25,12 @@ CELLS = (
 def test_a_long_call_shows_one_line_in_a_notebook():
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
-    _, short, long, own = (cell.outputs for cell in notebook.cells)
+    _, short, long, words, own = (cell.outputs for cell in notebook.cells)
     assert short == []
     assert [output.data for output in long] == [{"text/plain": "sweep: 3 of 3"}]
+    assert [output.data for output in words] == [
+        {"text/plain": "compress: AdaRound: layer 3 of 3, 200 of 200 iterations"}
+    ]
     assert [output.text for output in own] == ["0 3\n1 3\n2 3\n3 3\n"]
 
 
