@@ -28,8 +28,8 @@ FIRST_LOOK = 1024
 MOST_RESTARTS = 3
 """How often in a row a worker that is ended takes up its work again."""
 
-ITSELF_ALONE = "only the settings you choose are trained, not the whole curve"
-"""The status where each point of the curve is a training of its own."""
+ITSELF_ALONE = "the curve is not trained"
+"""The status where each point of the curve is a training of its own: only the settings that are chosen are."""
 
 BETWEEN_WORDS = 0.1
 """Seconds without news before a word on a method's progress: more often nobody can read them."""

@@ -73,9 +73,10 @@ def train_target(work: Workpiece, method: Method, target: Target, context: Conte
 
 
 def _words(method: Method, progress: Progress, epochs: int) -> str:
-    epoch = min(progress.epoch + 1, epochs)
+    """How far a training is; what matters most comes first, for where there is little room."""
+    epoch, done = min(progress.epoch + 1, epochs), progress.step / progress.steps
     return (
-        f"{method.label}: epoch {epoch} of {epochs}, step {progress.step:,} of {progress.steps:,}, "
+        f"{method.name} {done:.0%}: epoch {epoch} of {epochs}, step {progress.step:,} of {progress.steps:,}, "
         f"loss {progress.loss:.3g}"
     )
 

@@ -202,7 +202,7 @@ def test_a_training_that_was_stopped_goes_on_where_it_was_and_ends_like_one_that
     heard: list[str] = []
     whole = apply_step(work, step, Context(task=TASK, tell=heard.append))
     assert len(heard) == 12
-    assert heard[6].startswith("Fine-tuning: epoch 2 of 2, step 7 of 12, loss ")
+    assert heard[6].startswith("fine-tune 58%: epoch 2 of 2, step 7 of 12, loss ")
     for stops in ([1], [5, 11], [12], list(range(1, 13))):
         told: list[str] = []
 

@@ -71,7 +71,7 @@ def test_only_the_setting_itself_is_trained_and_the_curve_keeps_what_was_seen(co
     expected = evaluate(found, TASK, baseline=network())
     answer = news.until(lambda update: update.request == 2 and update.state == "exact")
     assert own_evaluation(answer) == expected
-    words = [update.text for update in news.updates if update.text.startswith("Fine-tuning: epoch")]
+    words = [update.text for update in news.updates if update.text.startswith("fine-tune ")]
     assert words
     assert all(update.state == "estimating" for update in news.updates if update.text in words)
 
