@@ -66,6 +66,13 @@ def test_a_slider_over_powers_of_ten_settles_on_three_digits():
     assert slider.value == 0.002
     from_browser(slider, 10**-2.5)
     assert slider.value == 0.00316
+    with recorded() as messages:
+        slider = control(rate, 0.001)
+        messages.clear()
+        for step in range(17):  # answered, the browser would say the same again, and so on without end
+            from_browser(slider, 10 ** (-5 + step / 4))
+            assert slider.value == rate.positions()[step]
+        assert [data for data, _ in messages if data["method"] == "update"] == []
 
 
 def test_sliders_follow_the_hand():
