@@ -74,7 +74,7 @@ export function isPosition(film, value) {
  * @param {Binding[]} bindings
  * @param {Film} film
  * @param {number} frame
- * @returns {Changes} the paths of the places that differ from before, and whether one had no numbers before
+ * @returns {Changes} the paths of the places that differ from before, and whether one had none, or not as many, before
  */
 export function applyBindings(figure, bindings, film, frame) {
   const changed = [];
@@ -87,7 +87,7 @@ export function applyBindings(figure, bindings, film, frame) {
     const last = binding.path[binding.path.length - 1];
     if (!same(place[last], filling)) {
       changed.push(binding.path);
-      appeared ||= hasNumbers(filling) && !hasNumbers(place[last]);
+      appeared ||= hasNumbers(filling) && !(hasNumbers(place[last]) && filling.length === place[last].length);
     }
     place[last] = filling;
   }

@@ -1,0 +1,162 @@
+"""The surface of temperature and alpha: the students' accuracy in every cell, and how far its seeds lie apart."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from compress_explorer.figures import text
+from compress_explorer.figures.bindings import Binding
+from compress_explorer.figures.panel import Panel
+from compress_explorer.figures.theme import AFTER, new_figure
+from compress_explorer.spec.distillation import SurfaceFrame
+
+CELLS, SPREADS = range(2)
+"""Places of the traces. Cell i of both is temperature i modulo their number, and alpha i divided by it."""
+
+_LARGEST_MARK = 20
+_NOWHERE = -1e9
+_HIDDEN = 0.0
+
+
+def panel(temperatures: Sequence[float], alphas: Sequence[float]) -> Panel:
+    """The panel.
+
+    Args:
+        temperatures: the columns.
+        alphas: the rows.
+    """
+    return Panel("Temperature and alpha", _figure(temperatures, alphas), _bindings(), (("you are here", AFTER),))
+
+
+def cell(point: Any, columns: int, rows: int) -> tuple[int, int] | None:
+    """The (temperature, alpha) indices of a point that was clicked; None when it is none.
+
+    Args:
+        point: of a heatmap [row, column], of the marks the cell's number.
+        columns: how many temperatures there are.
+        rows: how many alphas there are.
+    """
+    if isinstance(point, int):
+        found = point % columns, point // columns
+    elif isinstance(point, list | tuple) and len(point) == 2 and all(isinstance(entry, int) for entry in point):
+        found = point[1], point[0]
+    else:
+        return None
+    return found if 0 <= found[0] < columns and 0 <= found[1] < rows else None
+
+
+def _figure(temperatures: Sequence[float], alphas: Sequence[float]) -> go.Figure:
+    """Cells, a ring in each for the spread, and a larger ring for where the sliders stand."""
+    columns, rows = _places(temperatures, alphas)
+    ring = {"symbol": "circle-open", "color": "#FFFFFF", "size": [_HIDDEN] * len(columns), "line": {"width": 2}}
+    traces = [
+        go.Heatmap(
+            x=columns,
+            y=rows,
+            z=[math.nan] * len(columns),
+            text=[""] * len(columns),
+            colorscale="Cividis",
+            xgap=2,
+            ygap=2,
+            colorbar={"thickness": 12, "outlinewidth": 0, "ticksuffix": " %", "xpad": 6, "nticks": 5},
+            hovertemplate="%{text}<extra></extra>",
+        ),
+        go.Scatter(x=columns, y=rows, mode="markers", marker=ring, hoverinfo="skip"),
+    ]
+    disc = {"xsizemode": "pixel", "ysizemode": "pixel", "x0": -13, "x1": 13, "y0": -13, "y1": 13}
+    layout: dict[str, Any] = {
+        "xaxis": {
+            "title": {"text": "temperature"},
+            "range": [-0.5, len(temperatures) - 0.5],
+            "tickvals": list(range(len(temperatures))),
+            "ticktext": [f"{value:g}" for value in temperatures],
+            "showgrid": False,
+            "zeroline": False,
+        },
+        "yaxis": {
+            "title": {"text": "alpha"},
+            "range": [-0.5, len(alphas) - 0.5],
+            "tickvals": list(range(len(alphas))),
+            "ticktext": [f"{value:g}" for value in alphas],
+            "showgrid": False,
+            "zeroline": False,
+        },
+        "shapes": [
+            {"type": "circle", "line": {"color": AFTER, "width": 4}, "xanchor": _NOWHERE, "yanchor": _NOWHERE, **disc}
+        ],
+    }
+    return new_figure(traces, layout)
+
+
+def _places(temperatures: Sequence[float], alphas: Sequence[float]) -> tuple[list[int], list[int]]:
+    """Column and row of every cell, the temperature running first."""
+    columns = np.tile(np.arange(len(temperatures)), len(alphas))
+    rows = np.repeat(np.arange(len(alphas)), len(temperatures))
+    return columns.tolist(), rows.tolist()
+
+
+def _bindings() -> tuple[Binding, ...]:
+    return (
+        Binding(("data", CELLS, "z"), "surface", "whole"),
+        Binding(("data", CELLS, "text"), "surface_words", "label"),
+        Binding(("data", SPREADS, "marker", "size"), "surface_spread", "whole"),
+        Binding(("layout", "shapes", 0, "xanchor"), "here_temperature", "scalar"),
+        Binding(("layout", "shapes", 0, "yanchor"), "here_alpha", "scalar"),
+    )
+
+
+def arrays(
+    surface: SurfaceFrame | None,
+    temperatures: Sequence[float],
+    alphas: Sequence[float],
+    positions: Sequence[float],
+    alpha: float | None,
+) -> dict[str, np.ndarray]:
+    """Every array of the figure: means [cells] in per cent, marks [cells] in pixels, the place of the sliders [F].
+
+    A mark's diameter is to the largest spread of all cells as its own spread is.
+
+    Args:
+        surface: as far as it is trained; None: not begun.
+        temperatures: the columns.
+        alphas: the rows.
+        positions: the temperatures of the slider.
+        alpha: where its slider stands; None when the loss has none.
+    """
+    cells = len(temperatures) * len(alphas)
+    here = np.interp(np.log2(positions), np.log2(temperatures), np.arange(len(temperatures)))
+    row = _NOWHERE if alpha is None else float(np.interp(alpha, alphas, np.arange(len(alphas))))
+    places = {"here_temperature": here, "here_alpha": np.full(len(positions), row)}
+    if surface is None:
+        return {"surface": np.full(cells, math.nan), "surface_spread": np.full(cells, _HIDDEN), **places}
+    spread = _spread(surface)
+    largest = spread.max()
+    marks = _LARGEST_MARK * spread / largest if largest > 0 else np.full(cells, _HIDDEN)
+    return {"surface": 100 * surface.means().T.ravel(), "surface_spread": marks, **places}
+
+
+def labels(surface: SurfaceFrame | None, temperatures: Sequence[float], alphas: Sequence[float]) -> dict[str, list[str]]:
+    """What the pointer reads in each cell."""
+    columns, rows = _places(temperatures, alphas)
+    names = [f"T = {temperatures[c]:g}, α = {alphas[r]:g}" for c, r in zip(columns, rows, strict=True)]
+    if surface is None:
+        return {"surface_words": [f"{name}<br>not trained yet; a click sets the sliders" for name in names]}
+    means, spread = surface.means().T.ravel(), _spread(surface)
+    seeds = len(surface.seeds)
+    return {
+        "surface_words": [
+            f"{name}<br>{text.percent(mean)} on {surface.split}, mean of {seeds} seeds<br>"
+            f"which lie {100 * apart:.2f} points apart<br>epoch {surface.epoch} of {surface.epochs}"
+            for name, mean, apart in zip(names, means, spread, strict=True)
+        ]
+    }
+
+
+def _spread(surface: SurfaceFrame) -> np.ndarray:
+    """The largest minus the smallest accuracy of the seeds, [cells], the temperature running first."""
+    accuracies = np.array(surface.accuracies)
+    spread: np.ndarray = (accuracies.max(axis=2) - accuracies.min(axis=2)).T.ravel()
+    return spread
