@@ -1,4 +1,4 @@
-"""One worker thread for long work that is made of steps: between two of them a job can be paused, replaced, cancelled."""
+"""One worker thread for long work made of steps: between two of them a job can be paused, replaced, cancelled."""
 
 import atexit
 import threading

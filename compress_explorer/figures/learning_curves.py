@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from compress_explorer.figures import text
 from compress_explorer.figures.bindings import Binding
 from compress_explorer.figures.panel import Panel
 from compress_explorer.figures.theme import AFTER, BEFORE, HARD, new_figure, translucent
@@ -67,10 +68,23 @@ def _figure(split: str) -> go.Figure:
             "type": "log",
             "range": [-1, 1],
             "domain": [0, 0.34],
-            "nticks": 3,
+            "dtick": 1,
             "zeroline": False,
-            "exponentformat": "power",
+            "tickformat": "~g",
         },
+        "annotations": [
+            {
+                "text": "",
+                "x": 1,
+                "xref": "paper",
+                "xanchor": "right",
+                "y": 0.42,
+                "yref": "paper",
+                "yanchor": "bottom",
+                "showarrow": False,
+                "opacity": 0.75,
+            }
+        ],
         "shapes": [{"type": "line", "line": {"color": BEFORE, "width": 2, "dash": "dot"}, **teacher}],
     }
     return new_figure(traces, layout)
@@ -80,6 +94,7 @@ def _bindings() -> tuple[Binding, ...]:
     bindings = [
         Binding(("layout", "shapes", 0, "y0"), "teacher_line", "scalar"),
         Binding(("layout", "shapes", 0, "y1"), "teacher_line", "scalar"),
+        Binding(("layout", "annotations", 0, "text"), "curves_of", "label"),
         Binding(("layout", "xaxis", "range"), "epoch_range", "whole"),
         Binding(("layout", "yaxis", "range"), "learning_range", "whole"),
         Binding(("layout", "yaxis2", "range"), "loss_range", "whole"),
@@ -126,6 +141,15 @@ def arrays(
     found["learning_range"] = _range(np.concatenate(known))
     found["loss_range"] = _log_range(np.concatenate([found[f"{arm}_loss"] for arm in ARMS]))
     return found
+
+
+def labels(curves_of: str) -> dict[str, str]:
+    """Which training the curves are of.
+
+    Args:
+        curves_of: in plain words; "" before there is one.
+    """
+    return {"curves_of": text.escape(text.shorten(curves_of, 44)) if curves_of else "Start trains the students"}
 
 
 def _table(curves: Sequence[Sequence[float]], epochs: int) -> np.ndarray:

@@ -46,7 +46,8 @@ def pixels_of(values: np.ndarray) -> np.ndarray:
         side = round(values.size**0.5)
         values = values.reshape(side, side) if side * side == values.size else values.reshape(1, -1)
     low, high = values.min(), values.max()
-    return np.round(255 * (values - low) / (high - low or 1)).astype(np.uint8)
+    pixels: np.ndarray = np.round(255 * (values - low) / (high - low or 1)).astype(np.uint8)
+    return pixels
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -48,7 +48,7 @@ def panel(classes: Sequence[str]) -> Panel:
         classes: the classes' names, in the order of the logits.
     """
     legend = (("T = 1", BEFORE), ("softened", AFTER))
-    title = "The teacher's softened answer"
+    title = "Soft targets"
     log = Panel(title, _figure(classes, "log"), _bindings(), legend)
     return Panel(title, _figure(classes, "linear"), _bindings(), legend, log)
 
@@ -68,7 +68,12 @@ def _figure(classes: Sequence[str], scale: Scale) -> go.Figure:
     for trace in traces[:2]:
         trace.hovertemplate = hover
     table = table_layout([text.shorten(name, _LONGEST_NAME) for name in classes], {"picture": _PICTURE}, top=8)
-    axis: dict[str, Any] = {"domain": [0, 0.6], "zeroline": False, "automargin": False, "title": {"text": "probability"}}
+    axis: dict[str, Any] = {
+        "domain": [0, 0.6],
+        "zeroline": False,
+        "automargin": False,
+        "title": {"text": "probability"},
+    }
     if scale == "linear":
         axis |= {"range": [0, 1.02], "tickvals": [0, 0.5, 1], "ticktext": ["0", "0.5", "1"]}
     else:
@@ -134,8 +139,9 @@ def texts(example: Example) -> dict[str, list[str]]:
     """The strip's readouts of entropy and dark knowledge, an entry a temperature."""
     most = np.log2(len(example.hard))
     return {
-        "entropy": [f"{value:.2f} bits" for value in example.softened.entropy],
+        "entropy": [f"{value:.2f}" for value in example.softened.entropy],
+        "entropy_unit": ["bits"] * len(example.softened.entropy),
         "entropy_of": [f"of {most:.2f} at most"] * len(example.softened.entropy),
         "dark": [text.percent(value, 1) for value in example.softened.dark],
-        "dark_of": ["beside the first class"] * len(example.softened.dark),
+        "dark_of": ["not on the first"] * len(example.softened.dark),
     }

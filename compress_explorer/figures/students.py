@@ -136,12 +136,12 @@ def arrays(marks: Sequence[Mark], student: int | None, positions: int) -> dict[s
             f"{kind}_below": table[:, 0] - table[:, 1],
         }
     teacher = [100 * mark.accuracy for mark in marks if mark.kind == "teacher"]
-    sizes = [mark.file for mark in marks] + ([] if student is None else [student])
+    files = [mark.file for mark in marks] + ([] if student is None else [student])
     return {
         **found,
         "teacher_test_line": np.full(positions, teacher[0] if teacher else _NOWHERE),
         "student_line": np.full(positions, _NOWHERE if student is None else math.log10(student / 1000)),
-        "student_sizes_range": _size_range(sizes),
+        "student_sizes_range": _size_range(files),
         "student_accuracies_range": _accuracy_range([100 * end for mark in marks for end in (mark.low, mark.high)]),
     }
 

@@ -61,6 +61,9 @@ def _figure(temperatures: Sequence[float], alphas: Sequence[float]) -> go.Figure
             colorscale="Cividis",
             xgap=2,
             ygap=2,
+            zauto=False,
+            zmin=0,
+            zmax=100,
             colorbar={"thickness": 12, "outlinewidth": 0, "ticksuffix": " %", "xpad": 6, "nticks": 5},
             hovertemplate="%{text}<extra></extra>",
         ),
@@ -84,6 +87,9 @@ def _figure(temperatures: Sequence[float], alphas: Sequence[float]) -> go.Figure
             "showgrid": False,
             "zeroline": False,
         },
+        "annotations": [
+            {"text": "", "x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper", "showarrow": False, "opacity": 0.75}
+        ],
         "shapes": [
             {"type": "circle", "line": {"color": AFTER, "width": 4}, "xanchor": _NOWHERE, "yanchor": _NOWHERE, **disc}
         ],
@@ -101,6 +107,9 @@ def _places(temperatures: Sequence[float], alphas: Sequence[float]) -> tuple[lis
 def _bindings() -> tuple[Binding, ...]:
     return (
         Binding(("data", CELLS, "z"), "surface", "whole"),
+        Binding(("data", CELLS, "zmin"), "surface_lowest", "scalar"),
+        Binding(("data", CELLS, "zmax"), "surface_highest", "scalar"),
+        Binding(("layout", "annotations", 0, "text"), "surface_hint", "label"),
         Binding(("data", CELLS, "text"), "surface_words", "label"),
         Binding(("data", SPREADS, "marker", "size"), "surface_spread", "whole"),
         Binding(("layout", "shapes", 0, "xanchor"), "here_temperature", "scalar"),
@@ -131,27 +140,34 @@ def arrays(
     row = _NOWHERE if alpha is None else float(np.interp(alpha, alphas, np.arange(len(alphas))))
     places = {"here_temperature": here, "here_alpha": np.full(len(positions), row)}
     if surface is None:
-        return {"surface": np.full(cells, math.nan), "surface_spread": np.full(cells, _HIDDEN), **places}
-    spread = _spread(surface)
-    largest = spread.max()
-    marks = _LARGEST_MARK * spread / largest if largest > 0 else np.full(cells, _HIDDEN)
-    return {"surface": 100 * surface.means().T.ravel(), "surface_spread": marks, **places}
+        means, marks, low, high = np.full(cells, math.nan), np.full(cells, _HIDDEN), 0.0, 100.0
+    else:
+        means, spread = 100 * surface.means().T.ravel(), _spread(surface)
+        marks = _LARGEST_MARK * spread / spread.max() if spread.max() > 0 else np.full(cells, _HIDDEN)
+        low = float(np.floor(means.min()))
+        high = max(float(np.ceil(means.max())), low + 1)
+    ends = {"surface_lowest": np.full(len(positions), low), "surface_highest": np.full(len(positions), high)}
+    return {"surface": means, "surface_spread": marks, **ends, **places}
 
 
-def labels(surface: SurfaceFrame | None, temperatures: Sequence[float], alphas: Sequence[float]) -> dict[str, list[str]]:
+def labels(
+    surface: SurfaceFrame | None, temperatures: Sequence[float], alphas: Sequence[float]
+) -> dict[str, str | list[str]]:
     """What the pointer reads in each cell."""
     columns, rows = _places(temperatures, alphas)
     names = [f"T = {temperatures[c]:g}, α = {alphas[r]:g}" for c, r in zip(columns, rows, strict=True)]
     if surface is None:
-        return {"surface_words": [f"{name}<br>not trained yet; a click sets the sliders" for name in names]}
+        words = [f"{name}<br>not trained yet; a click sets the sliders" for name in names]
+        return {"surface_words": words, "surface_hint": "Surface trains a student in every cell"}
     means, spread = surface.means().T.ravel(), _spread(surface)
     seeds = len(surface.seeds)
     return {
+        "surface_hint": "",
         "surface_words": [
             f"{name}<br>{text.percent(mean)} on {surface.split}, mean of {seeds} seeds<br>"
             f"which lie {100 * apart:.2f} points apart<br>epoch {surface.epoch} of {surface.epochs}"
             for name, mean, apart in zip(names, means, spread, strict=True)
-        ]
+        ],
     }
 
 

@@ -58,8 +58,8 @@ LAB: dict[str, Any] = {
         {
             "name": "accuracy",
             "label": "Accuracy",
-            "help": "Share of right predictions of the distilled students on the test split: their mean, the seeds' spread, "
-            "and the change against the same students trained on hard labels",
+            "help": "Share of right predictions of the distilled students on the test split: the mean of the seeds, "
+            "how far they lie apart, and the change against the same students trained on hard labels",
             "main": "accuracy",
             "side": ["spread"],
             "below": ["difference", "verdict"],
@@ -67,17 +67,17 @@ LAB: dict[str, Any] = {
         {
             "name": "entropy",
             "label": "Entropy",
-            "help": "Of the teacher's softened probabilities for the example shown: 0 when it is certain, most when all "
-            "classes are alike",
+            "help": "Of the teacher's softened probabilities for the example shown: 0 when it is certain, most when "
+            "all classes are alike",
             "main": "entropy",
-            "side": [],
+            "side": ["entropy_unit"],
             "below": ["entropy_of"],
         },
         {
             "name": "dark",
             "label": "Dark knowledge",
-            "help": "Share of the softened probabilities that does not lie on the likeliest class: what hard labels do not "
-            "tell",
+            "help": "Share of the softened probabilities that does not lie on the likeliest class: what hard labels do "
+            "not tell",
             "main": "dark",
             "side": [],
             "below": ["dark_of"],

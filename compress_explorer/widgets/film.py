@@ -30,6 +30,11 @@ class Patch:
     message: dict[str, Any]
     numbers: bytes
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether it changes nothing."""
+        return not (self.message["arrays"] or self.message["texts"] or self.message["labels"])
+
 
 def figures(sweep: Sweep, parameter: Parameter, before: Before, layer: str | None = None) -> dict[str, Any]:
     """The four figures with their bindings, for `Stage.figures`. They change with the model, method or layer only.

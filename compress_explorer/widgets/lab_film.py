@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from compress_explorer.engine.distillation.surface import ALPHAS, TEMPERATURES
 from compress_explorer.figures import learning_curves, softened, students, temperature_alpha, text
 from compress_explorer.figures.learning_curves import Curves
 from compress_explorer.figures.softened import Example
 from compress_explorer.figures.students import Mark
 from compress_explorer.spec.distillation import Comparison, SurfaceFrame
 from compress_explorer.widgets.film import Patch, plain_array
-from compress_explorer.widgets.lab_state import ALPHAS, TEMPERATURES
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,12 @@ class View:
 
     Attributes:
         key: what tells films apart whose positions, classes or training differ.
-        positions: the temperatures of the slider.
+        parameter: the name of the temperature's slider.
+        positions: its temperatures.
         classes: their names.
         example: the example shown; None while the teacher is not open.
         curves: of the students of the newest training.
+        curves_of: in words, which training that is; "" before there is one.
         seeds: of that training.
         epochs: of that training.
         teacher: the teacher's accuracy on the split of the curves; None while unknown.
@@ -50,10 +52,12 @@ class View:
     """
 
     key: str
+    parameter: str
     positions: tuple[float, ...]
     classes: tuple[str, ...]
     example: Example | None = None
     curves: Curves = field(default_factory=dict)
+    curves_of: str = ""
     seeds: tuple[int, ...] = (0,)
     epochs: int = 1
     teacher: float | None = None
@@ -86,7 +90,7 @@ def film(view: View) -> dict[str, Any]:
     trained = view.trained or (None,) * count
     return {
         "key": view.key,
-        "parameter": "temperature",
+        "parameter": view.parameter,
         "positions": list(view.positions),
         "arrays": {name: plain_array(array) for name, array in _arrays(view).items()},
         "texts": _texts(view, trained),
@@ -102,13 +106,15 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> Patch | None:
 
     A patch changes the texts of one position at most.
     """
-    if not old or any(old[name] != new[name] for name in ("key", "positions", "sizes")):
+    if not old or any(old[name] != new[name] for name in ("key", "parameter", "positions", "sizes")):
         return None
     changed = [
         index
         for index in range(len(new["positions"]))
         if any(old[name][index] != new[name][index] for name in ("accuracies", "states"))
-        or any(old["texts"].get(name, [None] * (index + 1))[index] != texts[index] for name, texts in new["texts"].items())
+        or any(
+            old["texts"].get(name, [None] * (index + 1))[index] != texts[index] for name, texts in new["texts"].items()
+        )
     ]
     if len(changed) > 1:
         return None
@@ -146,6 +152,7 @@ def _arrays(view: View) -> dict[str, np.ndarray]:
 def _labels(view: View) -> dict[str, Any]:
     return {
         **({} if view.example is None else softened.labels(view.example, view.classes)),
+        **learning_curves.labels(view.curves_of),
         **temperature_alpha.labels(view.surface, TEMPERATURES, ALPHAS),
         **students.labels(view.marks),
     }
@@ -170,7 +177,7 @@ def _accuracy_texts(trained: Trained | None) -> dict[str, str]:
     several = len(trained.accuracies) > 1
     return {
         "accuracy": text.percent(float(np.mean(trained.accuracies))),
-        "spread": f"{len(trained.accuracies)} seeds, {100 * apart:.2f} apart" if several else "1 seed",
+        "spread": f"{100 * apart:.2f} apart" if several else "1 seed",
         "difference": f"{text.signed(100 * trained.comparison.mean)} to hard labels",
         "verdict": trained.comparison.outcome,
     }

@@ -2,23 +2,36 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
+from compress_explorer.engine.distillation.surface import ALPHAS, TEMPERATURES
 from compress_explorer.methods.distillation.catalogue import distillation_loss
-from compress_explorer.methods.distillation.kd import TEMPERATURE
+from compress_explorer.methods.distillation.kd import ALPHA, TEMPERATURE
 from compress_explorer.spec.errors import FileFormatError, ParameterError
 from compress_explorer.spec.parameter import Parameter, Value, find
 
 FORMAT_VERSION = 1
 
-TEMPERATURES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0)
-ALPHAS = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
-"""The surface's cells. Both are positions of their sliders."""
-
 SURFACE_LOSS = "kd"
 """The loss whose temperature and alpha the surface varies."""
 
+SOFTENING = replace(
+    TEMPERATURE,
+    name="softening",
+    label="Temperature shown",
+    help="This loss softens no answers; the slider shows what a temperature does to them.",
+)
+"""The slider of the temperature where the loss has none that divides logits."""
+
 STUDENT: tuple[Parameter, ...] = (
+    Parameter(
+        name="kind",
+        label="Student",
+        kind="choice",
+        default="mlp",
+        choices=("mlp", "conv"),
+        help="mlp: hidden layers with ReLU. conv: 3 x 3 convolutions with ReLU, for images.",
+    ),
     Parameter(
         name="width",
         label="Student's width",
@@ -37,10 +50,10 @@ STUDENT: tuple[Parameter, ...] = (
         label="Student's depth",
         kind="integer",
         default=1,
-        minimum=1,
-        maximum=8,
+        minimum=0,
+        maximum=16,
         soft_maximum=4,
-        help="The number of hidden layers.",
+        help="The number of hidden layers; 0 makes a linear classifier.",
     ),
 )
 
@@ -56,6 +69,18 @@ TRAINING: tuple[Parameter, ...] = (
         help="Passes over the train split; of every student, on both losses.",
     ),
     Parameter(
+        name="learning_rate",
+        label="Learning rate",
+        kind="float",
+        default=2.0**-7,
+        minimum=1e-6,
+        maximum=10.0,
+        soft_minimum=2.0**-12,
+        soft_maximum=2.0**-3,
+        scale="log2",
+        help="The peak of the learning rate, of every student; it falls in a cosine.",
+    ),
+    Parameter(
         name="seeds",
         label="Seeds",
         kind="integer",
@@ -63,8 +88,8 @@ TRAINING: tuple[Parameter, ...] = (
         minimum=1,
         maximum=50,
         soft_maximum=10,
-        help="How many pairs of students are trained: each draws its own initial weights and order of batches, the same "
-        "for both losses. Differences smaller than the seeds' spread are noise.",
+        help="How many pairs of students are trained. Each pair draws its own initial weights and order of batches; "
+        "differences smaller than the seeds' spread are noise.",
     ),
 )
 
@@ -75,6 +100,7 @@ class LabState:
 
     Attributes:
         teacher: its name in the teacher menu.
+        kind: of student, "mlp" or "conv".
         width: of the student's hidden layers.
         depth: the number of its hidden layers.
         loss: by which the student learns from the teacher.
@@ -82,18 +108,21 @@ class LabState:
         temperature: at which the softened answers are shown; also the loss's, where it has one.
         example: the place of the example that is shown, among those of the lab.
         epochs: of one student.
+        learning_rate: its peak.
         seeds: how many pairs of students are trained, by the seeds 0, 1, 2 ...
     """
 
     teacher: str
-    width: int = int(STUDENT[0].default)
-    depth: int = int(STUDENT[1].default)
+    kind: str = str(STUDENT[0].default)
+    width: int = int(STUDENT[1].default)
+    depth: int = int(STUDENT[2].default)
     loss: str = SURFACE_LOSS
     values: tuple[tuple[str, Value], ...] = ()
     temperature: float = float(TEMPERATURE.default)
     example: int = 0
     epochs: int = int(TRAINING[0].default)
-    seeds: int = int(TRAINING[1].default)
+    learning_rate: float = float(TRAINING[1].default)
+    seeds: int = int(TRAINING[2].default)
 
     @property
     def setting(self) -> "LabState":
@@ -101,21 +130,36 @@ class LabState:
         return replace(self, temperature=float(TEMPERATURE.default), example=0)
 
     @property
+    def student_words(self) -> str:
+        """Which student is meant, e.g. "mlp, width 16, depth 1, 20 epochs"."""
+        return f"{self.kind}, width {self.width}, depth {self.depth}, {self.epochs} epochs"
+
+    @property
+    def loss_words(self) -> str:
+        """Which loss is meant, e.g. "kd, temperature 4, alpha 0.9"."""
+        return self.loss + "".join(f", {name} {plain_number(value)}" for name, value in self.values)
+
+    @property
     def own_temperature(self) -> bool:
-        """Whether the temperature shown is the loss's, too."""
-        return "temperature" in dict(self.values)
+        """Whether the temperature shown is the loss's, too; CRD's, e.g., divides no logits."""
+        return TEMPERATURE in distillation_loss(self.loss).parameters
+
+    @property
+    def alpha(self) -> float | None:
+        """The weight of the teacher's softened answers; None where the loss has none."""
+        return float(dict(self.values)["alpha"]) if ALPHA in distillation_loss(self.loss).parameters else None
 
     @property
     def temperature_declaration(self) -> Parameter:
         """The declaration of the temperature's slider."""
-        declared = {parameter.name: parameter for parameter in distillation_loss(self.loss).parameters}
-        return declared.get("temperature", TEMPERATURE)
+        return TEMPERATURE if self.own_temperature else SOFTENING
 
     def with_loss(self, name: str) -> "LabState":
-        """Another loss; values of the same name are carried over where it allows them."""
-        loss = distillation_loss(name)
-        old = {**dict(self.values), "temperature": self.temperature}
-        kept = {entry.name: old[entry.name] for entry in loss.parameters if _allows(entry, old)}
+        """Another loss; what both mean by one parameter is carried over, as is the temperature shown."""
+        loss, old = distillation_loss(name), distillation_loss(self.loss)
+        kept = {entry.name: dict(self.values)[entry.name] for entry in loss.parameters if entry in old.parameters}
+        if TEMPERATURE in loss.parameters:
+            kept["temperature"] = self.temperature
         return replace(self, loss=name, values=tuple(loss.complete(kept).items()))._in_step()
 
     def with_value(self, name: str, value: Value) -> "LabState":
@@ -126,8 +170,8 @@ class LabState:
         """
         for parameter in (*STUDENT, *TRAINING):
             if parameter.name == name:
-                return replace(self, **{name: parameter.validate(value)})
-        if name == "temperature" and not self.own_temperature:
+                return replace(self, **cast(dict[str, Any], {name: parameter.validate(value)}))
+        if name == SOFTENING.name and not self.own_temperature:
             return replace(self, temperature=float(TEMPERATURE.validate(value)))
         parameter = find(distillation_loss(self.loss).parameters, name, self.loss)
         values = {**dict(self.values), name: parameter.validate(value)}
@@ -146,15 +190,15 @@ class LabState:
         """
         state = replace(self, values=tuple(distillation_loss(self.loss).complete(dict(self.values)).items()))
         for parameter in (*STUDENT, *TRAINING):
-            state = replace(state, **{parameter.name: parameter.validate(getattr(self, parameter.name))})
+            value: Any = parameter.validate(getattr(self, parameter.name))
+            state = replace(state, **{parameter.name: value})
         if isinstance(self.example, bool) or not isinstance(self.example, int) or self.example < 0:
             raise ParameterError(f"example={self.example!r} must be a whole number of 0 or more.")
         return replace(state, temperature=float(TEMPERATURE.validate(self.temperature)))._in_step()
 
     def _in_step(self) -> "LabState":
         """The temperature shown is the loss's, where it has one."""
-        values = dict(self.values)
-        return replace(self, temperature=float(values["temperature"])) if "temperature" in values else self
+        return replace(self, temperature=float(dict(self.values)["temperature"])) if self.own_temperature else self
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -175,10 +219,22 @@ class LabState:
         try:
             state = cls(**{**fields, "values": tuple(fields["values"].items())})
         except (KeyError, TypeError, AttributeError) as error:
-            raise FileFormatError(f"This is no lab's state: {error}. Expected what LabState.to_dict() gives.") from error
+            raise FileFormatError(
+                f"This is no lab's state: {error}. Expected what LabState.to_dict() gives."
+            ) from error
         if not isinstance(state.teacher, str) or not isinstance(state.loss, str):
             raise FileFormatError(f"This is no lab's state: teacher={state.teacher!r}, loss={state.loss!r}.")
         return state.checked()
+
+
+def surface_setting(state: LabState) -> LabState:
+    """The part of a state that decides what its surface is: all but the loss and its values."""
+    return replace(state, loss=SURFACE_LOSS, values=(), temperature=float(TEMPERATURE.default), example=0)
+
+
+def plain_number(value: Value) -> str:
+    """A value as short as it can be told."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def code_for(state: LabState, setup: str = "") -> str:
@@ -193,19 +249,11 @@ def code_for(state: LabState, setup: str = "") -> str:
     return (
         "import compress_explorer as ce\n\n"
         f"{opening}\n"
-        f"student = ce.student(task, width={state.width}, depth={state.depth})\n"
+        f"student = ce.student(task, width={state.width}, depth={state.depth}, kind={state.kind!r})\n"
         "distillation = ce.distill(\n"
-        f"    teacher, student, task, loss={state.loss!r}, plan=ce.TrainingPlan(epochs={state.epochs}),\n"
-        f"    seeds={tuple(range(state.seeds))!r}{values},\n"
+        f"    teacher, student, task, loss={state.loss!r}, seeds={tuple(range(state.seeds))!r},\n"
+        f"    plan=ce.TrainingPlan(epochs={state.epochs}, learning_rate={state.learning_rate!r}){values},\n"
         ")\n"
-        "print(distillation.student.file_bytes)\n"
+        "print(student.file_bytes)\n"
         "print(distillation.verdict)\n"
     )
-
-
-def _allows(parameter: Parameter, values: Mapping[str, Value]) -> bool:
-    try:
-        parameter.validate(values[parameter.name])
-    except (KeyError, ParameterError):
-        return False
-    return True

@@ -40,7 +40,12 @@ class Gate:
     """A job whose every step waits until it is let through; knows whether it was closed, and in which thread it ran."""
 
     def __init__(self, steps):
-        self.lets, self.reached, self.closed, self.threads = threading.Semaphore(0), threading.Semaphore(0), False, set()
+        self.lets, self.reached, self.closed, self.threads = (
+            threading.Semaphore(0),
+            threading.Semaphore(0),
+            False,
+            set(),
+        )
         self._steps = steps
 
     def __iter__(self):
