@@ -13,7 +13,8 @@ from compress_explorer.engine.distillation.result import Distillation, footprint
 from compress_explorer.engine.distillation.students import StudentDesign
 from compress_explorer.engine.distillation.surface import surfacing
 from compress_explorer.engine.distillation.teaching import logits_of
-from compress_explorer.engine.evaluate import batch_of, check_fit, device_of, evaluate, evaluation_mode
+from compress_explorer.engine.device import device_of
+from compress_explorer.engine.evaluate import batch_of, check_fit, evaluate, evaluation_mode
 from compress_explorer.engine.task import Task
 from compress_explorer.engine.training.plan import Plan
 from compress_explorer.methods.distillation.catalogue import distillation_loss
@@ -103,8 +104,7 @@ def _teacher(model: nn.Module, task: Task) -> Teacher:
     samples = task.test
     if samples.targets.ndim != 1 or samples.targets.is_floating_point():
         raise DataError("A distillation lab needs class indices as targets, shape [n], e.g. y.long().")
-    chosen = samples.order[:EXAMPLES]
-    inputs, labels = batch_of(samples, chosen, device_of(model))
+    inputs, labels = batch_of(samples, range(min(EXAMPLES, len(samples))), device_of(model))
     with evaluation_mode(model), torch.no_grad():
         logits = logits_of(model(inputs), "teacher").cpu()
     logarithms = torch.log_softmax(logits.double(), dim=1)
@@ -141,7 +141,7 @@ def surface(
     plan: Plan,
     seeds: Sequence[int],
 ) -> Iterator[SurfaceFrame]:
-    """Trains a student for each temperature, alpha and seed, all together; yields after every epoch."""
+    """Trains a student for each temperature, alpha and seed, all together; yields after every step, of all."""
     run = surfacing(
         teacher.model, student, teacher.task, temperatures=temperatures, alphas=alphas, seeds=seeds, plan=plan
     )

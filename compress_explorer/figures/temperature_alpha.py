@@ -129,7 +129,7 @@ def arrays(
     A mark's diameter is to the largest spread of all cells as its own spread is.
 
     Args:
-        surface: as far as it is trained; None: not begun.
+        surface: as far as it is trained; None: no epoch is complete.
         temperatures: the columns.
         alphas: the rows.
         positions: the temperatures of the slider.

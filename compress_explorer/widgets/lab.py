@@ -273,7 +273,8 @@ class DistillLab(ipywidgets.VBox):
             else:
                 self._learned(name, news)
             now = time.monotonic()
-            if not isinstance(news, DistillationProgress) or now - self._told >= BETWEEN_WORDS:
+            step = isinstance(news, DistillationProgress | SurfaceFrame)
+            if not step or now - self._told >= BETWEEN_WORDS:
                 self._told = now
                 self._show()
 
@@ -286,7 +287,8 @@ class DistillLab(ipywidgets.VBox):
         elif isinstance(news, SurfaceFrame):
             assert self._surface_of is not None
             self._found = self._found.with_surface(self._surface_of, news)
-            self._progress = f"surface, epoch {news.epoch} of {news.epochs}", news.epoch / news.epochs
+            words = f"surface, epoch {min(news.epoch + 1, news.epochs)} of {news.epochs}"
+            self._progress = words, news.step / news.steps
         else:
             self._found = self._found.with_training_news(news)
             if isinstance(news, DistillationProgress):

@@ -43,7 +43,7 @@ class View:
         seeds: of that training.
         epochs: of that training.
         teacher: the teacher's accuracy on the split of the curves; None while unknown.
-        surface: as far as it is trained; None: not begun.
+        surface: as far as it is trained; None: no epoch is complete.
         alpha: where its slider stands; None when the loss has none.
         marks: the networks of the trade-off.
         file: bytes of the student's file; None while unknown.

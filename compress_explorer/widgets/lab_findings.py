@@ -29,7 +29,7 @@ class Findings:
         curves_of: the setting of the newest training; None: none was begun.
         curves: of its students.
         trained: the result of each finished training, by its setting; the newest last.
-        surfaces: by the setting that it was trained with.
+        surfaces: of which an epoch is complete, by the setting that it was trained with.
     """
 
     teacher: Teacher | None = None
@@ -67,7 +67,10 @@ class Findings:
         return replace(self, trained={**others, self.curves_of: news})
 
     def with_surface(self, setting: LabState, frame: SurfaceFrame) -> "Findings":
-        """After an epoch of a surface."""
+        """After a step of a surface."""
+        known = self.surfaces.get(setting)
+        if frame.epoch == 0 or (known is not None and known.epoch == frame.epoch and known.step < frame.step):
+            return self
         return replace(self, surfaces={**self.surfaces, setting: frame})
 
 

@@ -99,7 +99,7 @@ def surface() -> SurfaceFrame:
     grid = tuple(
         tuple((means[i, j] - apart[i, j] / 2, means[i, j] + apart[i, j] / 2) for j in range(2)) for i in range(3)
     )
-    return SurfaceFrame(TEMPERATURES, ALPHAS, (0, 1), 3, 5, grid, grid, "validation")
+    return SurfaceFrame(TEMPERATURES, ALPHAS, (0, 1), 30, 50, 3, 5, "validation", grid, grid)
 
 
 def test_the_surface_shows_means_and_spreads_and_a_click_gives_its_cell():
