@@ -106,7 +106,7 @@ class Jobs:
 
         Raises:
             TimeoutError: when that takes longer than `timeout` seconds.
-            Exception: what ended the first of them that failed, since it was put.
+            Exception: what ended the first of them that failed, since it was put and unless it was forgiven.
         """
         with self._changed:
             done = lambda: self._closed or not (self._ending or any(name in self._jobs for name in names))  # noqa: E731
@@ -116,6 +116,11 @@ class Jobs:
             for name in names:
                 if name in self._errors:
                     raise self._errors[name]
+
+    def forgive(self) -> None:
+        """Forgets what ended jobs until now: `wait` raises it no more."""
+        with self._changed:
+            self._errors.clear()
 
     def close(self) -> None:
         """Ends every job for good after the step in hand; waiters return. `join` waits for that."""

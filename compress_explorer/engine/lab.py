@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from compress_explorer.engine.compress import compress
+from compress_explorer.engine.device import device_of
 from compress_explorer.engine.distillation.distill import curve_split, distilling
 from compress_explorer.engine.distillation.result import Distillation, footprint
 from compress_explorer.engine.distillation.students import StudentDesign
 from compress_explorer.engine.distillation.surface import surfacing
 from compress_explorer.engine.distillation.teaching import logits_of
-from compress_explorer.engine.device import device_of
 from compress_explorer.engine.evaluate import batch_of, check_fit, evaluate, evaluation_mode
 from compress_explorer.engine.task import Task
 from compress_explorer.engine.training.plan import Plan

@@ -86,8 +86,8 @@ class DistillLab(ipywidgets.VBox):
         super().__init__([body])
         self.add_class("ce-root").add_class("ce-distill")
         with self._lock:
-            self._open_teacher(first)
             self._move(first)
+            self._open_teacher(first)
 
     @property
     def result(self) -> Distillation | None:
@@ -223,10 +223,12 @@ class DistillLab(ipywidgets.VBox):
             if teacher is not None and new.teacher == self._moved_to.teacher:
                 self._design = self._designed(teacher.task, new)
                 new = replace(new, example=min(new.example, len(teacher.inputs) - 1))
-            if new.teacher != self._moved_to.teacher:
-                self._open_teacher(new)
+            exchanged = new.teacher != self._moved_to.teacher
             self._moved_to, self._failure = new, None
+            self._jobs.forgive()
             self.state = new
+            if exchanged:
+                self._open_teacher(new)
             self._feed.accept()
             self._show()
 

@@ -120,6 +120,11 @@ def test_an_error_is_told_and_raised_by_wait_and_the_next_job_works(jobs, heard)
     jobs.put("first", iter("a"))
     jobs.wait(("first",), 10)
     assert heard.of("first")[-2:] == ["a", Ended()]
+    jobs.put("first", failing())
+    with pytest.raises(ValueError, match="broken"):
+        jobs.wait(("first",), 10)
+    jobs.forgive()
+    jobs.wait(("first",), 10)
 
 
 def test_a_listener_that_fails_ends_the_job_and_not_the_worker():
