@@ -56,7 +56,7 @@ def _figure(temperatures: Sequence[float], alphas: Sequence[float]) -> go.Figure
         go.Heatmap(
             x=columns,
             y=rows,
-            z=[math.nan] * len(columns),
+            z=[None] * len(columns),
             text=[""] * len(columns),
             colorscale="Cividis",
             xgap=2,

@@ -259,7 +259,10 @@ class DistillLab(ipywidgets.VBox):
         return teacher, design
 
     def _put(self, name: str, steps: Iterator[object]) -> None:
-        self._failure, self._progress = None, ("", 0.0)
+        if name != RIVALS:
+            self._failure = None
+        if name in (TRAIN, SURFACE):
+            self._progress = "the teacher answers", 0.0
         self._numbers[name] = self._jobs.put(name, steps)
         if name in (TRAIN, SURFACE):
             self._feed.accept()
@@ -340,7 +343,7 @@ class DistillLab(ipywidgets.VBox):
 
 def _plan(state: LabState) -> Plan:
     """How long and how fast the students of a state are trained."""
-    return Plan(epochs=state.epochs, learning_rate=state.learning_rate)
+    return Plan(epochs=state.epochs, batch_size=state.batch_size, learning_rate=state.learning_rate)
 
 
 def shape_words(design: StudentDesign) -> str:

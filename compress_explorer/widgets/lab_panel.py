@@ -95,7 +95,8 @@ class LabPanel(ipywidgets.VBox):
         examples = _row("ce-examples", [self.example, self.previous, self.next])
         buttons = _row("ce-buttons", [self.start, self.pause, self.cancel, self.surface])
         network = [self.teacher, examples, fixed["kind"], shape, self.shape]
-        lesson = [self.loss, self.values, training, fixed["learning_rate"]]
+        pace = _row("ce-pairs", [fixed["learning_rate"], fixed["batch_size"]])
+        lesson = [self.loss, self.values, training, pace]
         return [*network, *lesson, buttons, self.error, self.verdict, self.about]
 
     @property

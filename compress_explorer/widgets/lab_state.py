@@ -81,6 +81,18 @@ TRAINING: tuple[Parameter, ...] = (
         help="The peak of the learning rate, of every student; it falls in a cosine.",
     ),
     Parameter(
+        name="batch_size",
+        label="Batch size",
+        kind="integer",
+        default=64,
+        minimum=1,
+        maximum=65536,
+        soft_minimum=4,
+        soft_maximum=512,
+        scale="log2",
+        help="Samples of each step.",
+    ),
+    Parameter(
         name="seeds",
         label="Seeds",
         kind="integer",
@@ -109,6 +121,7 @@ class LabState:
         example: the place of the example that is shown, among those of the lab.
         epochs: of one student.
         learning_rate: its peak.
+        batch_size: samples of each step.
         seeds: how many pairs of students are trained, by the seeds 0, 1, 2 ...
     """
 
@@ -122,7 +135,8 @@ class LabState:
     example: int = 0
     epochs: int = int(TRAINING[0].default)
     learning_rate: float = float(TRAINING[1].default)
-    seeds: int = int(TRAINING[2].default)
+    batch_size: int = int(TRAINING[2].default)
+    seeds: int = int(TRAINING[3].default)
 
     @property
     def setting(self) -> "LabState":
@@ -252,7 +266,8 @@ def code_for(state: LabState, setup: str = "") -> str:
         f"student = ce.student(task, width={state.width}, depth={state.depth}, kind={state.kind!r})\n"
         "distillation = ce.distill(\n"
         f"    teacher, student, task, loss={state.loss!r}, seeds={tuple(range(state.seeds))!r},\n"
-        f"    plan=ce.TrainingPlan(epochs={state.epochs}, learning_rate={state.learning_rate!r}){values},\n"
+        f"    plan=ce.TrainingPlan(epochs={state.epochs}, batch_size={state.batch_size}, "
+        f"learning_rate={state.learning_rate!r}){values},\n"
         ")\n"
         "print(student.file_bytes)\n"
         "print(distillation.verdict)\n"

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import math
 
 import numpy as np
@@ -127,6 +128,16 @@ def test_the_surface_shows_means_and_spreads_and_a_click_gives_its_cell():
     untrained = temperature_alpha.arrays(None, TEMPERATURES, ALPHAS, positions, None)
     assert np.isnan(untrained["surface"]).all()
     assert (untrained["surface_lowest"] < untrained["surface_highest"]).all()
+
+
+def test_the_figures_are_plain_data_for_the_browser():
+    for panel in (
+        softened.panel(CLASSES),
+        learning_curves.panel("test"),
+        temperature_alpha.panel(TEMPERATURES, ALPHAS),
+        students.panel(),
+    ):
+        json.dumps(panel.to_dict(), allow_nan=False)
 
 
 def test_the_trade_off_shows_every_network_at_its_size_and_accuracy():

@@ -265,6 +265,7 @@ def test_another_teacher_forgets_the_first_one():
         lab.wait(120)
         assert lab.result is None
         assert lab._found.trained == {}
+        assert lab._found.teacher is not None
         assert lab._found.teacher.inputs.shape[1:] == (1, 28, 28)
         lab._panel.fixed["kind"].value = "conv"
         assert lab.state.kind == "conv"
@@ -288,7 +289,9 @@ def test_a_patch_makes_the_old_film_the_new_one(lab):
     json.dumps(patch.message)
     assert apply_patch(old, patch)
     assert old == new
-    assert difference(old, new).is_empty
+    nothing = difference(old, new)
+    assert nothing is not None
+    assert nothing.is_empty
     assert difference(old, {**new, "positions": [1.0]}) is None
 
 
