@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from compress_explorer.engine.batches import batch_in_order
 from compress_explorer.engine.compress import compress
 from compress_explorer.engine.device import device_of
 from compress_explorer.engine.distillation.distill import curve_split, distilling
@@ -14,7 +15,8 @@ from compress_explorer.engine.distillation.result import Distillation, footprint
 from compress_explorer.engine.distillation.students import StudentDesign
 from compress_explorer.engine.distillation.surface import surfacing
 from compress_explorer.engine.distillation.teaching import logits_of
-from compress_explorer.engine.evaluate import batch_of, check_fit, evaluate, evaluation_mode
+from compress_explorer.engine.evaluate import check_fit, evaluate, evaluation_mode
+from compress_explorer.engine.labels import are_class_indices
 from compress_explorer.engine.task import Task
 from compress_explorer.engine.training.plan import Plan
 from compress_explorer.methods.distillation.catalogue import distillation_loss
@@ -102,9 +104,9 @@ def measuring(teacher: Teacher) -> Iterator[Measured | Rival]:
 
 def _teacher(model: nn.Module, task: Task) -> Teacher:
     samples = task.test
-    if samples.targets.ndim != 1 or samples.targets.is_floating_point():
+    if not are_class_indices(samples.targets):
         raise DataError("A distillation lab needs class indices as targets, shape [n], e.g. y.long().")
-    inputs, labels = batch_of(samples, range(min(EXAMPLES, len(samples))), device_of(model))
+    inputs, labels = batch_in_order(samples, range(min(EXAMPLES, len(samples))), device_of(model))
     with evaluation_mode(model), torch.no_grad():
         logits = logits_of(model(inputs), "teacher").cpu()
     logarithms = torch.log_softmax(logits.double(), dim=1)

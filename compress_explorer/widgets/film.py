@@ -127,7 +127,7 @@ def apply_patch(film: dict[str, Any], patch: Patch) -> bool:
     index = message["index"]
     for name, entry in message["texts"].items():
         film["texts"][name][index] = entry
-    film["labels"].update(message["labels"])
+    film["labels"] = {**film["labels"], **message["labels"]}
     film["sizes"][index] = message["size"]
     film["accuracies"][index] = message["accuracy"]
     film["states"][index] = message["state"]

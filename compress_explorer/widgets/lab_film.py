@@ -90,6 +90,7 @@ def film(view: View) -> dict[str, Any]:
     trained = view.trained or (None,) * count
     return {
         "key": view.key,
+        "patches": 0,
         "parameter": view.parameter,
         "positions": list(view.positions),
         "arrays": {name: plain_array(array) for name, array in _arrays(view).items()},

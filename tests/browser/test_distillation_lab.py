@@ -100,7 +100,7 @@ def loaded() -> tuple[torch.nn.Module, ce.Task]:
 @cache
 def distilled(temperature: float, alpha: float, seeds: int) -> ce.Distillation:
     teacher, task = loaded()
-    plan = ce.TrainingPlan(epochs=EPOCHS, learning_rate=2.0**-7)
+    plan = ce.TrainingPlan(epochs=EPOCHS, learning_rate=0.01)
     design = ce.student(task, width=16, depth=1)
     return ce.distill(teacher, design, task, plan=plan, seeds=range(seeds), temperature=temperature, alpha=alpha)
 
@@ -205,7 +205,7 @@ def test_the_surface_fills_and_a_click_on_a_cell_sets_both_sliders(opened):
     opened.click("surface-start")
     opened.settle()
     teacher, task = loaded()
-    plan = ce.TrainingPlan(epochs=EPOCHS, learning_rate=2.0**-7)
+    plan = ce.TrainingPlan(epochs=EPOCHS, learning_rate=0.01)
     wanted = ce.surface(teacher, ce.student(task, width=16, depth=1), task, plan=plan)
     cells = 100 * wanted.frame.means().T.ravel()
     page.wait_for_function(

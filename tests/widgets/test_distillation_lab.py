@@ -173,7 +173,12 @@ def test_width_and_depth_show_the_student_at_once(lab):
 def test_pause_rests_and_a_resumed_training_finds_the_same(lab):
     quick(lab, epochs=30)
     trained = threading.Event()
-    lab._stage.observe(lambda change: change["new"]["progress"] and trained.set(), "status")
+
+    def note(change: dict[str, Any]) -> None:
+        if change["new"]["progress"]:
+            trained.set()
+
+    lab._stage.observe(note, "status")
     lab.start()
     assert trained.wait(30)
     lab._panel.pause.click()
@@ -283,7 +288,7 @@ def test_a_patch_makes_the_old_film_the_new_one(lab):
     old = copied()
     lab.start()
     lab.wait(60)
-    new = {**copied(), "key": old["key"]}
+    new = {**copied(), "key": old["key"], "patches": old["patches"] + 1}
     patch = difference(old, new)
     assert patch is not None
     json.dumps(patch.message)
