@@ -18,7 +18,7 @@ from compress_explorer.engine.task import Split, Task
 from compress_explorer.engine.training.lottery import lottery_ticket as _lottery_ticket
 from compress_explorer.engine.training.plan import Plan as TrainingPlan
 from compress_explorer.engine.training.recover import recover as _recover
-from compress_explorer.explore import explore
+from compress_explorer.explore import distill_lab, explore
 from compress_explorer.methods.catalogue import methods_table as methods
 from compress_explorer.methods.distillation.catalogue import losses_table as distillation_losses
 from compress_explorer.methods.distillation.softened import softened
@@ -67,6 +67,7 @@ __all__ = [
     "compress",
     "cost",
     "distill",
+    "distill_lab",
     "distillation_losses",
     "distilling",
     "evaluate",

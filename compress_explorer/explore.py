@@ -1,4 +1,4 @@
-"""Opens the explorer on a bundled model or on one's own."""
+"""Opens the explorer and the distillation lab on a bundled model or on one's own."""
 
 import functools
 from collections.abc import Callable
@@ -16,8 +16,10 @@ from compress_explorer.spec.recipe import Recipe, Step
 
 if TYPE_CHECKING:
     from compress_explorer.widgets.explorer import Explorer
+    from compress_explorer.widgets.lab import DistillLab
 
 FIRST_MODEL = "lenet-300-100"
+FIRST_TEACHER = "digits-mlp"
 
 
 def explore(
@@ -53,15 +55,9 @@ def explore(
 
     steps = recipe if recipe is None or isinstance(recipe, Recipe) else Recipe(recipe)
     if model is None or isinstance(model, str):
-        if any(part is not None for part in (task, test, validation, train)) or metric is not accuracy:
-            raise ModelError(
-                "The bundled models bring their own data and metric. Pass your nn.Module together with test=(x, y)."
-            )
-        bundled: dict[str, Callable[[], tuple[nn.Module, Task]]] = {
-            name: functools.partial(zoo.load, name) for name in zoo.names()
-        }
+        sources = _bundled(task, test, validation, train, metric)
         name = FIRST_MODEL if model is None else zoo.card(model).name
-        return Explorer(bundled, first_state(name, recipe=steps), theme=theme, device=device)
+        return Explorer(sources, first_state(name, recipe=steps), theme=theme, device=device)
     inspect_model(model)
     task = own_task(task, test=test, validation=validation, train=train, metric=metric)
     check_fit(model, task)
@@ -69,7 +65,61 @@ def explore(
     return Explorer({first.model: lambda: (model, task)}, first, theme=theme, device=device, setup=OWN_SETUP)
 
 
+def distill_lab(
+    teacher: nn.Module | str | None = None,
+    task: Task | None = None,
+    *,
+    test: Any = None,
+    validation: Any = None,
+    train: Any = None,
+    metric: Metric = accuracy,
+    theme: Literal["auto", "light", "dark"] = "auto",
+) -> "DistillLab":
+    """Shows the distillation lab in a notebook: a student learns from a teacher, beside one that does not.
+
+    Args:
+        teacher: your own classifier, or the name of a bundled one; None opens the smallest bundled one.
+        task: your own data and metric; or give `test` and `train`.
+        test: the data to report on: (x, y) tensors or arrays, a Dataset or a DataLoader.
+        validation: the data that learning curves are measured on, likewise.
+        train: the data to learn from, likewise.
+        metric: (outputs, targets) -> one score per sample; accuracy by default.
+        theme: "auto" follows JupyterLab.
+
+    Raises:
+        CompressExplorerError: when the teacher or the data are not valid; the message says the remedy.
+    """
+    from compress_explorer.widgets.lab import DistillLab  # heavy, and not needed by scripts
+    from compress_explorer.widgets.lab_state import LabState
+
+    if teacher is None or isinstance(teacher, str):
+        sources = _bundled(task, test, validation, train, metric)
+        return DistillLab(sources, LabState(zoo.card(teacher or FIRST_TEACHER).name), theme=theme)
+    inspect_model(teacher)
+    task = own_task(task, test=test, validation=validation, train=train, metric=metric)
+    task.split("train")
+    check_fit(teacher, task)
+    name = type(teacher).__name__
+    return DistillLab({name: lambda: (teacher, task)}, LabState(name), theme=theme, setup=OWN_TEACHER)
+
+
+def _bundled(
+    task: Any, test: Any, validation: Any, train: Any, metric: Metric
+) -> dict[str, Callable[[], tuple[nn.Module, Task]]]:
+    """What opens each bundled model; they bring their own data.
+
+    Raises:
+        ModelError: when there are data, too.
+    """
+    if any(part is not None for part in (task, test, validation, train)) or metric is not accuracy:
+        raise ModelError(
+            "The bundled models bring their own data and metric. Pass your nn.Module together with test=(x, y)."
+        )
+    return {name: functools.partial(zoo.load, name) for name in zoo.names()}
+
+
 OWN_SETUP = "# model and task: your own, as you passed them to ce.explore"
+OWN_TEACHER = "# teacher and task: your own, as you passed them to ce.distill_lab"
 
 
 def own_task(task: Task | None, *, test: Any, validation: Any, train: Any, metric: Metric) -> Task:

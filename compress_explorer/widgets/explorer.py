@@ -81,7 +81,7 @@ class Explorer(ipywidgets.VBox):
         body = ipywidgets.Box([self._panel, self._stage])
         body.add_class("ce-body")
         super().__init__([body])
-        self.add_class("ce-explorer")
+        self.add_class("ce-root").add_class("ce-explorer")
         self._move(first)
 
     @property

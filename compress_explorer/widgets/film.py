@@ -22,12 +22,18 @@ class Patch:
     """Newer numbers for one position of a film.
 
     Attributes:
-        message: what is sent as JSON: key, index, texts, size, accuracy, state, and where each array lies in `numbers`.
+        message: what is sent as JSON: key, index, texts and numbers of that position, labels, and where each array lies
+            in `numbers`.
         numbers: float32 little endian, the arrays end to end.
     """
 
     message: dict[str, Any]
     numbers: bytes
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it changes nothing."""
+        return not (self.message["arrays"] or self.message["texts"] or self.message["labels"])
 
 
 def figures(sweep: Sweep, parameter: Parameter, before: Before, layer: str | None = None) -> dict[str, Any]:
@@ -64,8 +70,9 @@ def film(sweep: Sweep, key: str, parameter: Parameter, before: Before) -> dict[s
         "patches": 0,
         "parameter": sweep.parameter,
         "positions": _positions(sweep, parameter),
-        "arrays": {name: _plain(array) for name, array in _arrays(sweep, before).items()},
+        "arrays": {name: plain_array(array) for name, array in _arrays(sweep, before).items()},
         "texts": {name: [entry[name] for entry in texts] for name in (texts[0] if texts else {})},
+        "labels": {},
         "sizes": [_size(sweep, index) for index in range(count)],
         "accuracies": [_accuracy(sweep, index) for index in range(count)],
         "states": [_state(sweep, index) for index in range(count)],
@@ -95,6 +102,7 @@ def patch(film: Mapping[str, Any], sweep: Sweep, index: int, before: Before) -> 
         "key": film["key"],
         "index": index,
         "texts": {name: entry for name, entry in texts.items() if film["texts"][name][index] != entry},
+        "labels": {},
         "size": _size(sweep, index),
         "accuracy": _accuracy(sweep, index),
         "state": _state(sweep, index),
@@ -119,6 +127,7 @@ def apply_patch(film: dict[str, Any], patch: Patch) -> bool:
     index = message["index"]
     for name, entry in message["texts"].items():
         film["texts"][name][index] = entry
+    film["labels"] = {**film["labels"], **message["labels"]}
     film["sizes"][index] = message["size"]
     film["accuracies"][index] = message["accuracy"]
     film["states"][index] = message["state"]
@@ -217,7 +226,7 @@ def _bytes(array: np.ndarray) -> bytes:
     return array.astype("<f4").tobytes()
 
 
-def _plain(array: np.ndarray) -> dict[str, Any]:
+def plain_array(array: np.ndarray) -> dict[str, Any]:
     """An array as the browser gets it. The bytes can be edited, so that patches need not copy them."""
     return {"shape": list(array.shape), "data": bytearray(_bytes(array))}
 

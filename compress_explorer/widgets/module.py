@@ -30,8 +30,8 @@ def stage_module() -> str:
 
 @cache
 def stage_styles() -> str:
-    """The style sheets of the Stage and of the explorer round it."""
-    return _source("stage.css") + _source("explorer.css")
+    """The style sheets of the Stage and of what stands round it."""
+    return _source("stage.css") + _source("root.css")
 
 
 def _visit(name: str, order: list[str]) -> None:

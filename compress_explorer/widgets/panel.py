@@ -1,9 +1,7 @@
 """The column of controls: pickers of model, step, method, layer and split, the method's own controls, buttons."""
 
 import html
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +16,9 @@ from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.report import StepReport
 from compress_explorer.widgets.controls import control
 from compress_explorer.widgets.method_menu import MethodMenu
+from compress_explorer.widgets.parts import about_html, button, error_area, error_html
 from compress_explorer.widgets.state import ExplorerState, LayerRule
-
-ERROR_CLASS = "ce-error"
+from compress_explorer.widgets.wishes import Wishes
 
 NO_RECIPE = "begin with a known recipe"
 
@@ -75,7 +73,7 @@ class Panel(ipywidgets.VBox):
     def __init__(self, models: Sequence[str], actions: Actions) -> None:
         """Builds the controls for these models."""
         self._actions = actions
-        self._setter: int | None = None
+        self._wishes = Wishes()
         self._method_shown = ("", -1)
         self.parameters: dict[str, ipywidgets.ValueWidget] = {}
         self.model = self._dropdown("Model", "ce-model", [(name, name) for name in models], actions.model)
@@ -84,9 +82,9 @@ class Panel(ipywidgets.VBox):
         self.ready.tooltip = "Begins anew with the steps of a known recipe"
         self.step = ipywidgets.ToggleButtons(options=[("1", 0)], style={"button_width": "auto"})
         self.step.add_class("ce-step")
-        self.step.observe(self._asks(actions.step), "value")
-        self.add_step = _button("plus", "Add a step after the others", "ce-add-step", actions.add)
-        self.remove_step = _button("minus", "Remove this step", "ce-remove-step", actions.remove)
+        self.step.observe(self._wishes.passed_to(actions.step), "value")
+        self.add_step = button("plus", "Add a step after the others", "ce-add-step", actions.add)
+        self.remove_step = button("minus", "Remove this step", "ce-remove-step", actions.remove)
         self.methods = MethodMenu(EXPLORABLE, actions.method)
         self.about = ipywidgets.HTML()
         self.about.add_class("ce-about")
@@ -99,14 +97,13 @@ class Panel(ipywidgets.VBox):
         self.rule.tooltip = "Whether the step in hand treats the chosen layer as it does all others"
         self.split = self._dropdown("Measured on", "ce-split", [("test", "test")], actions.split)
         self.split.tooltip = "Choose on the validation split; report on the test split."
-        self.undo = _button("undo", "Undo", "ce-undo", actions.undo)
-        self.redo = _button("repeat", "Redo", "ce-redo", actions.redo)
-        self.reset = _button("refresh", "Reset", "ce-reset", actions.reset)
-        self.cancel = _button("stop", "Stop measuring; what is known stays", "ce-cancel", actions.cancel)
+        self.undo = button("undo", "Undo", "ce-undo", actions.undo)
+        self.redo = button("repeat", "Redo", "ce-redo", actions.redo)
+        self.reset = button("refresh", "Reset", "ce-reset", actions.reset)
+        self.cancel = button("stop", "Stop measuring; what is known stays", "ce-cancel", actions.cancel)
         self.effects = ipywidgets.HTML()
         self.effects.add_class("ce-effects")
-        self.error = ipywidgets.HTML()
-        self.error.add_class(ERROR_CLASS)
+        self.error = error_area()
         steps = ipywidgets.HBox([self.step, self.add_step, self.remove_step])
         steps.add_class("ce-steps")
         buttons = ipywidgets.HBox([self.undo, self.redo, self.reset, self.cancel])
@@ -131,13 +128,13 @@ class Panel(ipywidgets.VBox):
 
     def show_choices(self, layers: Sequence[str], splits: Sequence[str], state: ExplorerState) -> None:
         """Offers the layers and splits of another model."""
-        with self._showing():
+        with self._wishes.showing():
             self.layer.options, self.layer.value = [WHOLE_MODEL, *layers], state.layer
             self.split.options, self.split.value = list(splits), state.split
 
     def show(self, state: ExplorerState, *, can_undo: bool, can_redo: bool) -> None:
         """Sets every control to `state`."""
-        with self._showing():
+        with self._wishes.showing():
             self.model.value, self.ready.value = state.model, ""
             self._show_steps(state)
             self.methods.show(state.active.method)
@@ -155,30 +152,12 @@ class Panel(ipywidgets.VBox):
         """Shows what each step did to the one before."""
         self.effects.value = effects_html(reports)
 
-    @contextmanager
-    def _showing(self) -> Iterator[None]:
-        """While controls are set from the state, what this thread changes is no wish of the user's."""
-        self._setter = threading.get_ident()
-        try:
-            yield
-        finally:
-            self._setter = None
-
-    def _asks(self, action: Callable[..., None], *arguments: str) -> Callable[[dict[str, Any]], None]:
-        """An observer of a control's value that passes the user's wishes on."""
-
-        def observe(change: dict[str, Any]) -> None:
-            if self._setter != threading.get_ident():
-                action(*arguments, change["new"])
-
-        return observe
-
     def _dropdown(
         self, label: str, css_class: str, options: list[tuple[str, str]], action: Callable[[Any], None]
     ) -> ipywidgets.Dropdown:
         widget = ipywidgets.Dropdown(description=label, options=options)
         widget.add_class(css_class)
-        widget.observe(self._asks(action), "value")
+        widget.observe(self._wishes.passed_to(action), "value")
         return widget
 
     def _show_steps(self, state: ExplorerState) -> None:
@@ -206,21 +185,12 @@ class Panel(ipywidgets.VBox):
             parameter.name: control(parameter, values[parameter.name]) for parameter in method.parameters
         }
         for name, widget in self.parameters.items():
-            widget.observe(self._asks(self._actions.value, name), "value")
+            widget.observe(self._wishes.passed_to(self._actions.value, name), "value")
         self.values.children = tuple(self.parameters.values())
-        self.about.value = about_html(method)
+        self.about.value = about_html(method.summary, method.formula, method.source)
         for widget in old.values():
             widget.unobserve_all()
             widget.close()
-
-
-def about_html(method: Method) -> str:
-    """A method's summary, formula and source; escaped."""
-    return (
-        f"<div>{html.escape(method.summary)}</div>"
-        f"<details><summary>Formula and source</summary><div class='ce-formula'>{html.escape(method.formula)}</div>"
-        f"<div>{html.escape(method.source)}</div></details>"
-    )
 
 
 def effects_html(reports: Sequence[StepReport]) -> str:
@@ -237,21 +207,3 @@ def _reasons_html(report: StepReport) -> str:
         return ""
     lines = [f"<li>{html.escape(entry.name)}: {html.escape(entry.reason)}</li>" for entry in report.left_alone]
     return f"<details><summary>Left alone, and why</summary><ul>{''.join(lines)}</ul></details>"
-
-
-def error_html(error: BaseException) -> str:
-    """An error and its causes in words; escaped."""
-    lines: list[str] = []
-    current: BaseException | None = error
-    while current is not None and len(lines) < 4:
-        prefix = "" if not lines else "caused by "
-        lines.append(f"{prefix}<b>{type(current).__name__}</b>: {html.escape(str(current))}")
-        current = current.__cause__
-    return "<div role='alert'>" + "<br>".join(lines) + "</div>"
-
-
-def _button(icon: str, tooltip: str, css_class: str, action: Callable[[], None]) -> ipywidgets.Button:
-    widget = ipywidgets.Button(icon=icon, tooltip=tooltip, layout={"width": "auto"})
-    widget.add_class(css_class)
-    widget.on_click(lambda _: action())
-    return widget

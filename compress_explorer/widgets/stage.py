@@ -10,6 +10,7 @@ import traitlets
 from ipywidgets.widgets.widget import widget_serialization
 
 from compress_explorer.figures.theme import template
+from compress_explorer.widgets.arrangement import EXPLORER
 from compress_explorer.widgets.film import Patch, apply_patch
 from compress_explorer.widgets.module import stage_module, stage_styles
 from compress_explorer.widgets.plotly_source import PlotlySource
@@ -26,8 +27,10 @@ class Stage(anywidget.AnyWidget):
         controls: the controls of the parameters, by the parameter's name.
         figures: the figures with their bindings, see `film.figures`.
         film: what every position of one slider shows, see `film.film`; {} while there is none.
-        status: {"request": int, "state": "estimating" | "exact" | "error", "position": index into the film's positions
+        status: {"request": int, "state": "estimating" | "exact" | "error", "word": what the strip says for the state,
+            where it is not the state itself, "position": index into the film's positions
             of the accepted value, or None, "text": str, "progress": 0 to 1 or None}.
+        arrangement: its figures and readouts, see `arrangement`; it never changes.
         theme: "auto" follows JupyterLab, or the browser where there is no Lab; or "light", "dark".
         templates: plotly's template of each mode.
     """
@@ -41,6 +44,7 @@ class Stage(anywidget.AnyWidget):
     figures = traitlets.Dict().tag(sync=True)
     film = traitlets.Dict().tag(sync=True)
     status = traitlets.Dict().tag(sync=True)
+    arrangement = traitlets.Dict(EXPLORER).tag(sync=True)
     theme = traitlets.Enum(("auto", "light", "dark"), "auto").tag(sync=True)
     templates = traitlets.Dict().tag(sync=True)
 

@@ -19,6 +19,7 @@ from compress_explorer.figures.theme import template
 from compress_explorer.spec.parameter import Parameter
 from compress_explorer.spec.sweep import Sweep
 from compress_explorer.widgets import film as films
+from compress_explorer.widgets.arrangement import EXPLORER
 from compress_explorer.widgets.module import stage_module, stage_styles
 from tests.figures import synthetic
 
@@ -80,6 +81,7 @@ class StagePage:
             "templates": {"light": template("light"), "dark": template("dark")},
             "status": {"request": 1, "state": "exact", "position": 0, "text": "", "progress": None},
             "theme": "light",
+            "arrangement": EXPLORER,
             "value": value,
             **state,
         }

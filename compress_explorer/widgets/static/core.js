@@ -6,8 +6,6 @@ import { element } from "./dom.js";
 
 /** The Stage without its kernel: draws a film's position in an element of the page. */
 
-const FIRST = ["histogram", "tradeoff"]; // follow the slider at once
-const LATER = ["layers", "bytes"]; // in a frame of their own
 const LONGEST_WAIT = 120; // ms after which the later figures are drawn although the slider still moves
 const ONE_FRAME = 16; // ms: a page is painted no more often
 const RETRY = 200; // ms until a figure that has no size is tried again
@@ -17,8 +15,10 @@ const LARGE_TYPE = 17;
 const UNKNOWN = "…";
 
 /**
+ * @typedef {{first: string[], later: string[], cells: Object[]}} Arrangement  the figures that follow the slider at
+ *   once, those that are drawn in a frame of their own, and the readouts, see `strip.js`
  * @typedef {{film: Object|null, figures: Object, status: Object, templates: {light: Object, dark: Object},
- *   theme: string, value: number|null}} State
+ *   arrangement: Arrangement, theme: string, value: number|null}} State
  *
  * @param {HTMLElement} el
  * @param {State} state
@@ -29,7 +29,8 @@ const UNKNOWN = "…";
 export function mount(el, state, { plotly: loading, send }) {
   el.classList.add("ce-stage");
   el.dataset.lmSuppressShortcuts = "true"; // keys pressed in here are not the notebook's
-  const strip = createStrip(el);
+  const { first, later, cells } = state.arrangement;
+  const strip = createStrip(el, cells);
   const grid = element("div", "ce-grid");
   const room = element("div", "ce-figures");
   room.append(grid);
@@ -37,7 +38,7 @@ export function mount(el, state, { plotly: loading, send }) {
 
   const panels = new Map();
   const dirty = new Set();
-  const waiting = [...LATER];
+  const waiting = [...later];
   let plotly = null;
   let film = decodeFilm(state.film);
   let drawnFrame = -1;
@@ -61,7 +62,7 @@ export function mount(el, state, { plotly: loading, send }) {
 
   /** Makes the panels that `state.figures` names, keeping those that are there. */
   function arrange() {
-    for (const name of [...FIRST, ...LATER]) {
+    for (const name of [...first, ...later]) {
       const spec = state.figures[name];
       const panel = panels.get(name);
       if (panel && spec) panel.update(spec);
@@ -134,8 +135,8 @@ export function mount(el, state, { plotly: loading, send }) {
         drawnFrame = frame;
       }
       strip.draw(reading(frame));
-      drawPanels(FIRST, frame);
-      if (LATER.some((name) => dirty.has(name))) {
+      drawPanels(first, frame);
+      if (later.some((name) => dirty.has(name))) {
         waitingSince ||= performance.now();
         scheduleLater();
       }
@@ -149,12 +150,12 @@ export function mount(el, state, { plotly: loading, send }) {
       scheduleLater(); // a newer value goes first
       return;
     }
-    const name = waiting.find((later) => dirty.has(later));
+    const name = waiting.find((other) => dirty.has(other));
     if (name) {
       waiting.push(...waiting.splice(waiting.indexOf(name), 1)); // the next time it is the other's turn
       guard(() => drawPanels([name], frameNow()));
     }
-    if (LATER.some((later) => dirty.has(later))) scheduleLater();
+    if (later.some((other) => dirty.has(other))) scheduleLater();
     else waitingSince = 0;
   }
 
@@ -187,12 +188,12 @@ export function mount(el, state, { plotly: loading, send }) {
 
   /** What the strip shows at a position: the film's texts, and the kernel's state if it stands there too. */
   function reading(frame) {
-    const { request = 0, position = null, state: kernel = "estimating", text = "", progress = null } = state.status;
+    const { request = 0, position = null, state: kernel = "estimating", word, text = "", progress = null } = state.status;
     const reached = frame >= 0 && frame === position && isPosition(film, state.value);
     const failed = kernel === "error";
     const shown = failed ? "error" : reached ? kernel : "estimating";
     const texts = {};
-    for (const name of ["size", "accuracy", "zeros", "sqnr"]) texts[name] = UNKNOWN;
+    for (const { main } of cells) texts[main] = UNKNOWN;
     if (frame >= 0) for (const [name, entries] of Object.entries(film.texts)) texts[name] = entries[frame];
     return {
       texts,
@@ -201,7 +202,7 @@ export function mount(el, state, { plotly: loading, send }) {
       accuracyState: frame < 0 ? "" : film.states[frame],
       request,
       state: shown,
-      word: { exact: "exact", estimating: "estimating", error: "error" }[shown],
+      word: (shown === kernel && word) || shown,
       detail: reached || failed || position === null ? text : "",
       progress: reached && shown === "estimating" ? progress : null,
     };

@@ -10,6 +10,8 @@ const CONFIG = {
   showTips: false,
 };
 
+const MOVED = ["scatter", "bar"]; // the traces that plotly can move without drawing the whole figure anew
+
 const AT_ONCE = { mode: "immediate", frame: { duration: 0, redraw: false }, transition: { duration: 0 } };
 
 const KERNEL_TYPE = 14; // pixels; the kernel's margins and widths are meant for type of this size
@@ -35,7 +37,7 @@ export async function drawWhole(plotly, plot, { figure, original }, type, templa
 
 /**
  * Draws what differs from the last position. Making the whole figure takes three times as long, so it is done only
- * when something changed that is neither a trace nor a shape, such as the range of an axis, or when a trace appears.
+ * when something changed that is neither such a trace nor a shape, such as the range of an axis, or when a trace appears.
  * @param {Object} plotly
  * @param {HTMLElement} plot
  * @param {Object} figure
@@ -44,7 +46,8 @@ export async function drawWhole(plotly, plot, { figure, original }, type, templa
 export async function drawChanges(plotly, plot, figure, { changed, appeared }) {
   const ofTraces = changed.filter(([part]) => part === "data");
   const ofShapes = changed.filter(([part, name]) => part === "layout" && name === "shapes");
-  if (appeared || ofTraces.length + ofShapes.length < changed.length) {
+  const movable = ofTraces.every(([, trace]) => MOVED.includes(figure.data[trace].type));
+  if (appeared || !movable || ofTraces.length + ofShapes.length < changed.length) {
     await redraw(plotly, plot, figure);
     return;
   }

@@ -2,10 +2,10 @@
  * The film: what every position of one slider shows. Plain data in, plain data out; nothing here touches the page.
  *
  * @typedef {{shape: number[], data: Float32Array}} NumberArray  row-major
- * @typedef {{path: (string|number)[], array: string, kind: "row"|"scalar"|"whole"|"text", floor: number|null}} Binding
+ * @typedef {{path: (string|number)[], array: string, kind: "row"|"scalar"|"whole"|"text"|"label", floor: number|null}} Binding
  * @typedef {{key: string, patches: number, parameter: string, positions: number[], arrays: Object<string, NumberArray>,
- *   texts: Object<string, (string|string[])[]>, sizes: (number|null)[], accuracies: (number|null)[],
- *   states: string[]}} Film
+ *   texts: Object<string, (string|string[])[]>, labels: Object<string, string|string[]>, sizes: (number|null)[],
+ *   accuracies: (number|null)[], states: string[]}} Film
  */
 
 /**
@@ -33,6 +33,7 @@ export function decodeFilm(state) {
     ...state,
     arrays,
     texts,
+    labels: { ...state.labels },
     sizes: [...state.sizes],
     accuracies: [...state.accuracies],
     states: [...state.states],
@@ -73,7 +74,7 @@ export function isPosition(film, value) {
  * @param {Binding[]} bindings
  * @param {Film} film
  * @param {number} frame
- * @returns {Changes} the paths of the places that differ from before, and whether one had no numbers before
+ * @returns {Changes} the paths of the places that differ from before, and whether one had none, or not as many, before
  */
 export function applyBindings(figure, bindings, film, frame) {
   const changed = [];
@@ -86,7 +87,7 @@ export function applyBindings(figure, bindings, film, frame) {
     const last = binding.path[binding.path.length - 1];
     if (!same(place[last], filling)) {
       changed.push(binding.path);
-      appeared ||= hasNumbers(filling) && !hasNumbers(place[last]);
+      appeared ||= hasNumbers(filling) && !(hasNumbers(place[last]) && filling.length === place[last].length);
     }
     place[last] = filling;
   }
@@ -108,6 +109,7 @@ function same(one, other) {
 /** What one binding puts in its place; undefined when it is not known. */
 function fillingOf({ array, kind, floor }, film, frame) {
   if (kind === "text") return film.texts[array]?.[frame];
+  if (kind === "label") return film.labels[array];
   const source = film.arrays[array];
   if (!source) return undefined;
   const width = kind === "row" ? source.shape[1] : kind === "scalar" ? 1 : source.data.length;
@@ -134,6 +136,7 @@ export function applyPatch(film, patch, bytes) {
     else film.arrays[name].data.set(numbers, row * numbers.length);
   }
   for (const [name, text] of Object.entries(patch.texts)) film.texts[name][patch.index] = text;
+  Object.assign(film.labels, patch.labels);
   film.sizes[patch.index] = patch.size;
   film.accuracies[patch.index] = patch.accuracy;
   film.states[patch.index] = patch.state;
@@ -151,6 +154,7 @@ export function touches(bindings, patch, frame) {
   const names = new Set(patch.arrays.map((entry) => entry.name));
   return bindings.some(({ array, kind }) => {
     if (kind === "text") return patch.index === frame && array in patch.texts;
+    if (kind === "label") return array in patch.labels;
     return names.has(array) && (kind === "whole" || patch.index === frame || kind === "scalar");
   });
 }

@@ -5,7 +5,7 @@ import { mount } from "./core.js";
 
 /** The Stage as a widget: hands what the kernel sends, and the sliders' values, to the core. */
 
-const TRAITS = ["film", "figures", "status", "theme", "templates"];
+const TRAITS = ["film", "figures", "status", "theme", "templates", "arrangement"];
 
 /** A slider's value; of a menu, the index of its choice. */
 function valueOf(control) {
@@ -70,7 +70,7 @@ async function render({ model, el }) {
  */
 function keepKeys(el) {
   const keep = ({ target }) => { target.dataset.lmSuppressShortcuts = "true"; };
-  el.closest(".ce-explorer")?.addEventListener("focusin", keep);
+  el.closest(".ce-root")?.addEventListener("focusin", keep);
 }
 
 /**

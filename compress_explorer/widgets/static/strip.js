@@ -1,29 +1,22 @@
 import { element, setText } from "./dom.js";
 
-/** The readouts: SIZE, ACCURACY, ZEROS, SQNR and the state. Each keeps its place while its numbers change. */
-
-const CELLS = [
-  { name: "size", label: "Size", main: "size", side: [], below: ["ratio"] },
-  { name: "accuracy", label: "Accuracy", main: "accuracy", side: ["interval"], below: ["difference", "verdict"] },
-  { name: "zeros", label: "Zeros", main: "zeros", side: [], below: ["zeros_of"] },
-  { name: "sqnr", label: "SQNR", main: "sqnr", side: [], below: ["sqnr_of"] },
-];
-
-const HELP = {
-  size: "Bytes of the file that would be saved; 1 KB = 1000 bytes",
-  accuracy: "Share of right predictions with its 95 % interval, and the change against the network before compression",
-  zeros: "Share of exact zeros among the treated weights",
-  sqnr: "Signal to quantization noise ratio of the treated weights: higher is closer to the original",
-};
+/**
+ * The readouts and the state. Each keeps its place while its numbers change.
+ *
+ * @typedef {{name: string, label: string, help: string, main: string, side: string[], below: string[]}} Cell  the large
+ *   text, the small ones beside it and those in the line below, by their names in the film; "size" and "accuracy" carry
+ *   the film's number too
+ */
 
 /**
  * @param {HTMLElement} parent
+ * @param {Cell[]} wanted
  * @returns {{draw: (reading: Object) => void, summary: () => string}}
  */
-export function createStrip(parent) {
+export function createStrip(parent, wanted) {
   const strip = element("div", "ce-strip");
   const row = element("div", "ce-cells");
-  const cells = CELLS.map((cell) => createCell(row, cell));
+  const cells = wanted.map((cell) => createCell(row, cell));
   const status = createStatus(row);
   strip.append(row);
   parent.append(strip);
@@ -37,8 +30,8 @@ export function createStrip(parent) {
 }
 
 /** One readout: a label, a large number with a small one beside it, and a line below. */
-function createCell(strip, { name, label, main, side, below }) {
-  const cell = element("div", `ce-cell ce-${name}`, { title: HELP[name] });
+function createCell(strip, { name, label, help, main, side, below }) {
+  const cell = element("div", `ce-cell ce-${name}`, { title: help });
   const number = element("div", "ce-number");
   const line = element("div", "ce-line");
   const parts = {};

@@ -1,0 +1,351 @@
+"""The distillation lab: controls, one worker and the Stage, held together by one state."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+import ipywidgets
+import traitlets
+from torch import nn
+
+from compress_explorer.engine import lab as work
+from compress_explorer.engine.distillation.result import Distillation
+from compress_explorer.engine.distillation.students import StudentDesign, student
+from compress_explorer.engine.distillation.surface import ALPHAS, TEMPERATURES
+from compress_explorer.engine.jobs import Ended, Jobs
+from compress_explorer.engine.task import Task
+from compress_explorer.engine.training.plan import Plan
+from compress_explorer.figures import temperature_alpha
+from compress_explorer.spec.distillation import DistillationProgress, SurfaceFrame
+from compress_explorer.spec.errors import ModelError, unknown
+from compress_explorer.widgets.arrangement import LAB
+from compress_explorer.widgets.closing import close_tree
+from compress_explorer.widgets.lab_feed import LabFeed
+from compress_explorer.widgets.lab_findings import Findings
+from compress_explorer.widgets.lab_panel import LabActions, LabPanel
+from compress_explorer.widgets.lab_state import LabState, code_for, surface_setting
+from compress_explorer.widgets.stage import Stage
+
+Source = Callable[[], tuple[nn.Module, Task]]
+"""Opens a teacher and its task."""
+
+OPEN, TRAIN, SURFACE, RIVALS = "open", "train", "surface", "rivals"
+
+BETWEEN_WORDS = 0.1
+"""Seconds that at least pass between two messages on a training's progress: more often nobody can see them."""
+
+
+class DistillLab(ipywidgets.VBox):
+    """Pick a teacher and a student, soften the teacher's answers, train, and see whether the teacher helped.
+
+    `state` is the core: set it and the lab follows; observe it with `observe(callback, "state")`.
+    """
+
+    state = traitlets.Instance(LabState)
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        first: LabState,
+        *,
+        theme: Literal["auto", "light", "dark"] = "auto",
+        setup: str = "",
+    ) -> None:
+        """Opens the lab on `first`; the teacher is opened in the background.
+
+        Args:
+            sources: what opens each teacher of the menu.
+            first: the state to begin with.
+            theme: "auto" follows JupyterLab.
+            setup: the code that makes `teacher` and `task`, for `to_code()`; "" for a bundled teacher.
+
+        Raises:
+            CompressExplorerError: when the state is not valid.
+        """
+        self._sources, self._setup = dict(sources), setup
+        self._lock = threading.RLock()
+        self._closed = False
+        self._failure: BaseException | None = None
+        self._found = Findings()
+        self._design: tuple[LabState | None, StudentDesign | None] = (None, None)
+        self._numbers: dict[str, int] = {}
+        self._surface_of: LabState | None = None
+        self._progress: tuple[str, float] = ("", 0.0)
+        self._told = 0.0
+        first = self._checked(first)
+        self._moved_to = first
+        self._panel = LabPanel(list(self._sources), self._actions(), first)
+        self._stage = Stage(theme=theme, arrangement=LAB)
+        self._stage.on_click(self._clicked)
+        self._feed = LabFeed(self._stage)
+        self._jobs = Jobs((OPEN, TRAIN, SURFACE, RIVALS), self._on_news)
+        body = ipywidgets.Box([self._panel, self._stage])
+        body.add_class("ce-body")
+        super().__init__([body])
+        self.add_class("ce-root").add_class("ce-distill")
+        with self._lock:
+            self._move(first)
+            self._open_teacher(first)
+
+    @property
+    def result(self) -> Distillation | None:
+        """The students of the present state; None when they were not trained."""
+        with self._lock:
+            return self._found.trained.get(self.state.setting)
+
+    @property
+    def surface(self) -> SurfaceFrame | None:
+        """The surface of the present student and teacher, as far as it is trained; None when it was not begun."""
+        with self._lock:
+            return self._found.surfaces.get(surface_setting(self.state))
+
+    def start(self) -> None:
+        """Trains the students of the present state. Returns at once; `wait` waits for them.
+
+        Raises:
+            CompressExplorerError: when the teacher is not open, or the student does not fit it.
+        """
+        with self._lock:
+            teacher, design = self._ready()
+            state = self.state
+            plan, seeds = _plan(state), tuple(range(state.seeds))
+            steps = work.training(teacher, design, state.loss, dict(state.values), plan, seeds)
+            self._found = self._found.with_begun(state.setting)
+            self._put(TRAIN, steps)
+
+    def start_surface(self) -> None:
+        """Trains a student for every cell of temperature and alpha, and every seed. Returns at once.
+
+        Raises:
+            CompressExplorerError: when the teacher is not open, or the student does not fit it.
+        """
+        with self._lock:
+            teacher, design = self._ready()
+            plan, seeds = _plan(self.state), tuple(range(self.state.seeds))
+            self._surface_of = surface_setting(self.state)
+            self._put(SURFACE, work.surface(teacher, design, TEMPERATURES, ALPHAS, plan, seeds))
+
+    def pause(self, paused: bool = True) -> None:
+        """Lets what trains rest after the step in hand, or go on."""
+        with self._lock:
+            self._jobs.pause(paused, TRAIN, SURFACE)
+            self._show()
+
+    def cancel(self) -> None:
+        """Gives up what trains; what is finished stays."""
+        self._jobs.cancel(TRAIN, SURFACE)
+
+    def wait(self, timeout: float | None = 120) -> None:
+        """Returns when the teacher is open and nothing trains any more.
+
+        Raises:
+            TimeoutError: when that takes longer than `timeout` seconds.
+            Exception: whatever the lab shows as an error.
+        """
+        self._jobs.wait((OPEN, TRAIN, SURFACE), timeout)
+        if self._failure is not None:
+            raise self._failure
+
+    def to_code(self) -> str:
+        """Python code that gives the present numbers without the lab."""
+        return code_for(self.state, self._setup)
+
+    def close(self) -> None:
+        """Stops the worker and frees every widget."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._jobs.close()
+        self._jobs.join()
+        for child in self.children:
+            close_tree(child)
+        self.layout.close()
+        super().close()
+
+    @traitlets.observe("state")
+    def _state_was_set(self, change: dict[str, Any]) -> None:
+        """Follows a state that was set from Python."""
+        with self._lock:
+            if not self._closed and change["new"] != self._moved_to:
+                try:
+                    self._move(change["new"])
+                except Exception:
+                    self.set_trait("state", self._moved_to)
+                    raise
+
+    def _actions(self) -> LabActions:
+        def change(transition: Callable[..., LabState]) -> Callable[..., None]:
+            return lambda *values: self._guarded(lambda: self._move(transition(self.state, *values)))
+
+        return LabActions(
+            teacher=change(lambda state, name: replace(state, teacher=name, example=0)),
+            loss=change(lambda state, name: state.with_loss(name)),
+            value=change(lambda state, name, value: state.with_value(name, value)),
+            example=change(lambda state, place: replace(state, example=place)),
+            start=lambda: self._guarded(self.start),
+            surface=lambda: self._guarded(self.start_surface),
+            pause=lambda: self._guarded(lambda: self.pause(not self._paused)),
+            cancel=lambda: self._guarded(self.cancel),
+        )
+
+    def _clicked(self, message: dict[str, Any]) -> None:
+        """A click on a cell of the surface sets both sliders."""
+        if message.get("figure") != "surface":
+            return
+        cell = temperature_alpha.cell(message.get("point"), len(TEMPERATURES), len(ALPHAS))
+        if cell is not None:
+            self._guarded(lambda: self._move(self.state.with_cell(*cell)))
+
+    def _guarded(self, action: Callable[[], None]) -> None:
+        """Runs what a control asked for; an error is shown, for in a callback it would vanish into a log."""
+        if self._closed:
+            return
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 -- shown in the panel, and raised again by wait()
+            with self._lock:
+                self._failure = error
+                self._show()
+
+    def _checked(self, state: LabState) -> LabState:
+        if state.teacher not in self._sources:
+            raise unknown("teacher", state.teacher, self._sources)
+        return state.checked()
+
+    def _move(self, new: LabState) -> None:
+        """The one place where the state changes: checks it, and sets every control and the Stage."""
+        with self._lock:
+            new = self._checked(new)
+            teacher = self._found.teacher
+            if teacher is not None and new.teacher == self._moved_to.teacher:
+                self._design = self._designed(teacher.task, new)
+                new = replace(new, example=min(new.example, len(teacher.inputs) - 1))
+            exchanged = new.teacher != self._moved_to.teacher
+            self._moved_to, self._failure = new, None
+            self._jobs.forgive()
+            self.state = new
+            if exchanged:
+                self._open_teacher(new)
+            self._feed.accept()
+            self._show()
+
+    def _designed(self, task: Task, state: LabState) -> tuple[LabState, StudentDesign]:
+        """The student that a state describes, counted; the last one is kept.
+
+        Raises:
+            CompressExplorerError: when it does not fit the data.
+        """
+        key = replace(surface_setting(state), epochs=1, seeds=1)
+        known, design = self._design
+        if design is None or known != key:
+            design = student(task, kind=state.kind, width=state.width, depth=state.depth)  # type: ignore[arg-type]
+        return key, design
+
+    def _open_teacher(self, state: LabState) -> None:
+        """Gives up what belongs to the teacher before, and opens another one."""
+        self._jobs.cancel(TRAIN, SURFACE, RIVALS)
+        self._found, self._design, self._surface_of = Findings(), (None, None), None
+        self._put(OPEN, work.opening(self._sources[state.teacher]))
+
+    def _ready(self) -> tuple[work.Teacher, StudentDesign]:
+        teacher, design = self._found.teacher, self._design[1]
+        if teacher is None or design is None:
+            raise ModelError(
+                f"The teacher {self.state.teacher!r} is not open yet, or could not be opened. Wait for it."
+            )
+        return teacher, design
+
+    def _put(self, name: str, steps: Iterator[object]) -> None:
+        if name != RIVALS:
+            self._failure = None
+        if name in (TRAIN, SURFACE):
+            self._progress = "the teacher answers", 0.0
+        self._numbers[name] = self._jobs.put(name, steps)
+        if name in (TRAIN, SURFACE):
+            self._feed.accept()
+            self._show()
+
+    def _on_news(self, name: str, number: int, news: object) -> None:
+        """News from the worker, in its thread; what is not of the newest job of its kind is dropped."""
+        with self._lock:
+            if self._closed or number != self._numbers.get(name):
+                return
+            if isinstance(news, Ended):
+                self._ended(name, news)
+            else:
+                self._learned(name, news)
+            now = time.monotonic()
+            step = isinstance(news, DistillationProgress | SurfaceFrame)
+            if not step or now - self._told >= BETWEEN_WORDS:
+                self._told = now
+                self._show()
+
+    def _learned(self, name: str, news: object) -> None:
+        """Puts news into the findings."""
+        if name in (OPEN, RIVALS):
+            self._found = self._found.with_teacher_news(news)
+            if isinstance(news, work.Teacher):
+                self._design = self._designed(news.task, self.state)
+        elif isinstance(news, SurfaceFrame):
+            assert self._surface_of is not None
+            self._found = self._found.with_surface(self._surface_of, news)
+            words = f"surface, epoch {min(news.epoch + 1, news.epochs)} of {news.epochs}"
+            self._progress = words, news.step / news.steps
+        else:
+            self._found = self._found.with_training_news(news)
+            if isinstance(news, DistillationProgress):
+                words = f"seed {news.seed + 1}, epoch {min(news.epoch + 1, news.epochs)} of {news.epochs}"
+                self._progress = words, news.fraction
+
+    def _ended(self, name: str, ended: Ended) -> None:
+        if ended.error is not None:
+            self._failure = ended.error
+        elif name == OPEN and self._found.teacher is not None:
+            teacher = self._found.teacher
+            self._put(RIVALS, work.measuring(teacher))
+        if name in (TRAIN, SURFACE):
+            self._progress = ("cancelled" if ended.cancelled else ""), 0.0
+
+    @property
+    def _paused(self) -> bool:
+        return "paused" in (self._jobs.state(TRAIN), self._jobs.state(SURFACE))
+
+    def _show(self) -> None:
+        """Sets controls and Stage to the state and the findings."""
+        with self._lock:
+            if self._closed:
+                return
+            teacher, design = self._found.teacher, self._design[1]
+            busy = bool(self._jobs.state(TRAIN) or self._jobs.state(SURFACE))
+            examples = 0 if teacher is None else len(teacher.inputs)
+            self._panel.show(self.state, examples, paused=self._paused, busy=busy, ready=design is not None)
+            self._panel.show_shape("" if design is None else shape_words(design))
+            result = self.result
+            self._panel.show_verdict("" if result is None else result.verdict)
+            self._panel.show_error(self._failure)
+            self._feed.show(self._found, self.state, design, self._panel.controls)
+            self._feed.status(*self._status(teacher is not None, busy))
+
+    def _status(self, is_open: bool, busy: bool) -> tuple[str, str, str, float | None]:
+        """State, its word, what stands below it, and the progress."""
+        words, fraction = self._progress
+        if self._failure is not None:
+            return "error", "error", str(self._failure), None
+        if not is_open:
+            return "estimating", "opening", "the teacher", None
+        if busy:
+            return "estimating", "paused" if self._paused else "training", words, fraction
+        return "exact", "ready", words, None
+
+
+def _plan(state: LabState) -> Plan:
+    """How long and how fast the students of a state are trained."""
+    return Plan(epochs=state.epochs, batch_size=state.batch_size, learning_rate=state.learning_rate)
+
+
+def shape_words(design: StudentDesign) -> str:
+    """Parameters, size and work of a student."""
+    return f"{design.parameters:,} parameters · {design.file_bytes / 1000:,.1f} KB · {design.macs:,} MACs"

@@ -1,0 +1,193 @@
+"""The lab's column of controls: teacher, student, loss with its sliders, example, training, buttons."""
+
+import html
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ipywidgets
+
+from compress_explorer.methods.distillation.catalogue import LOSSES, distillation_loss
+from compress_explorer.spec.parameter import Value
+from compress_explorer.widgets.controls import control
+from compress_explorer.widgets.lab_state import SOFTENING, STUDENT, TRAINING, LabState
+from compress_explorer.widgets.parts import about_html, button, error_area, error_html
+from compress_explorer.widgets.wishes import Wishes
+
+
+@dataclass(frozen=True)
+class LabActions:
+    """What the lab's controls ask for.
+
+    Attributes:
+        teacher: another teacher was chosen, by name.
+        loss: another loss was chosen, by name.
+        value: a parameter of student, loss or training was set, by name.
+        example: another example is wanted, by its place.
+        start: train the students.
+        surface: train the surface.
+        pause: pause what trains, or let it go on.
+        cancel: give up what trains.
+    """
+
+    teacher: Callable[[str], None]
+    loss: Callable[[str], None]
+    value: Callable[[str, Value], None]
+    example: Callable[[int], None]
+    start: Callable[[], None]
+    surface: Callable[[], None]
+    pause: Callable[[], None]
+    cancel: Callable[[], None]
+
+
+class LabPanel(ipywidgets.VBox):
+    """The controls of one lab. It shows a state and reports what the user asks for; it decides nothing."""
+
+    def __init__(self, teachers: Sequence[str], actions: LabActions, state: LabState) -> None:
+        """Builds the controls for these teachers."""
+        self._actions, self._wishes = actions, Wishes()
+        self._loss_shown = ""
+        self.parameters: dict[str, ipywidgets.ValueWidget] = {}
+        self.fixed = {
+            parameter.name: control(parameter, getattr(state, parameter.name)) for parameter in (*STUDENT, *TRAINING)
+        }
+        for name, widget in self.fixed.items():
+            widget.add_class(f"ce-student-{name}" if name in ("kind", "width", "depth") else f"ce-{name}")
+            widget.observe(self._wishes.passed_to(actions.value, name), "value")
+        self.teacher = self._menu("Teacher", "ce-teacher", [(name, name) for name in teachers], actions.teacher)
+        self.teacher.tooltip = "The network that the student learns from; its data come with it"
+        self.shape = _words("ce-student-shape")
+        losses = [(loss.label, loss.name) for loss in LOSSES]
+        self.loss = self._menu("Loss", "ce-loss", losses, actions.loss)
+        self.loss.tooltip = "How the student learns from the teacher"
+        self.about = _words("ce-about")
+        self.values = ipywidgets.VBox()
+        self.values.add_class("ce-parameters")
+        self.example = ipywidgets.IntSlider(description="Example (unsure first)", min=0, max=0)
+        self.example.tooltip = (
+            "Whose answer is shown; the test samples of which the teacher is least certain come first"
+        )
+        self.example.add_class("ce-example")
+        self.example.observe(self._wishes.passed_to(actions.example), "value")
+        self.previous = button("chevron-left", "Previous example", "ce-previous", lambda: self._step_example(-1))
+        self.next = button("chevron-right", "Next example", "ce-next", lambda: self._step_example(1))
+        self.start = button("play", "Train distilled and hard-label students", "ce-start", actions.start, "Start")
+        self.pause = button("pause", "Pause the training, or go on", "ce-pause", actions.pause, "Pause")
+        self.cancel = button(
+            "stop", "Give the training up; what is finished stays", "ce-cancel", actions.cancel, "Cancel"
+        )
+        self.surface = button(
+            "th",
+            "Train a student in every cell of temperature and alpha",
+            "ce-surface-start",
+            actions.surface,
+            "Surface",
+        )
+        self.verdict = _words("ce-verdict")
+        self.error = error_area()
+        super().__init__(self._rows())
+        self.add_class("ce-controls")
+
+    def _rows(self) -> list[ipywidgets.Widget]:
+        fixed = self.fixed
+        shape = _row("ce-pairs", [fixed["width"], fixed["depth"]])
+        training = _row("ce-pairs", [fixed["epochs"], fixed["seeds"]])
+        examples = _row("ce-examples", [self.example, self.previous, self.next])
+        buttons = _row("ce-buttons", [self.start, self.pause, self.cancel, self.surface])
+        network = [self.teacher, examples, fixed["kind"], shape, self.shape]
+        pace = _row("ce-pairs", [fixed["learning_rate"], fixed["batch_size"]])
+        lesson = [self.loss, self.values, training, pace]
+        return [*network, *lesson, buttons, self.error, self.verdict, self.about]
+
+    @property
+    def controls(self) -> dict[str, ipywidgets.ValueWidget]:
+        """Every slider and menu with a value, by its parameter's name."""
+        return {**self.fixed, "example": self.example, **self.parameters}
+
+    def show(self, state: LabState, examples: int, *, paused: bool, busy: bool, ready: bool) -> None:
+        """Sets every control to `state`.
+
+        Args:
+            state: what is to be shown.
+            examples: how many examples there are.
+            paused: whether the training rests.
+            busy: whether anything trains.
+            ready: whether a teacher is open.
+        """
+        with self._wishes.showing():
+            self.teacher.value, self.loss.value = state.teacher, state.loss
+            for name, widget in self.fixed.items():
+                _set(widget, getattr(state, name))
+            self._show_parameters(state)
+            self.example.max = max(examples - 1, 0)
+            self.example.value = state.example
+        self.previous.disabled, self.next.disabled = state.example <= 0, state.example >= examples - 1
+        self.start.disabled = self.surface.disabled = not ready
+        self.pause.disabled = self.cancel.disabled = not busy
+        self.pause.icon, self.pause.description = ("play", "Go on") if paused else ("pause", "Pause")
+
+    def show_shape(self, words: str) -> None:
+        """Shows parameters, size and work of the student; plain text."""
+        self.shape.value = html.escape(words)
+
+    def show_verdict(self, words: str) -> None:
+        """Shows what the newest training found; plain text."""
+        self.verdict.value = html.escape(words)
+
+    def show_error(self, error: BaseException | None) -> None:
+        """Shows what went wrong, with its cause; None clears it."""
+        self.error.value = "" if error is None else error_html(error)
+
+    def _step_example(self, by: int) -> None:
+        self._actions.example(self.example.value + by)
+
+    def _menu(
+        self, label: str, css_class: str, options: list[tuple[str, str]], action: Callable[[Any], None]
+    ) -> ipywidgets.Dropdown:
+        widget = ipywidgets.Dropdown(description=label, options=options)
+        widget.add_class(css_class)
+        widget.observe(self._wishes.passed_to(action), "value")
+        return widget
+
+    def _show_parameters(self, state: LabState) -> None:
+        if self._loss_shown != state.loss:
+            self._build_parameters(state)
+            self._loss_shown = state.loss
+        values = {SOFTENING.name: state.temperature, **dict(state.values)}
+        for name, widget in self.parameters.items():
+            _set(widget, values[name])
+        for parameter in distillation_loss(state.loss).parameters:
+            shown = parameter.when is None or values[parameter.when[0]] in parameter.when[1]
+            self.parameters[parameter.name].layout.display = None if shown else "none"
+
+    def _build_parameters(self, state: LabState) -> None:
+        """The loss's controls; where it softens no answers, one that only softens those shown."""
+        loss, old = distillation_loss(state.loss), self.parameters
+        made = {entry.name: control(entry, dict(state.values)[entry.name]) for entry in loss.parameters}
+        if not state.own_temperature:
+            made = {SOFTENING.name: control(SOFTENING, state.temperature), **made}
+        self.parameters = made
+        for name, widget in made.items():
+            widget.observe(self._wishes.passed_to(self._actions.value, name), "value")
+        self.values.children = tuple(made.values())
+        self.about.value = about_html(loss.summary, loss.formula, loss.source, loss.goes_wrong)
+        for widget in old.values():
+            widget.unobserve_all()
+            widget.close()
+
+
+def _set(widget: ipywidgets.ValueWidget, value: Value) -> None:
+    if widget.value != value:
+        widget.value = value
+
+
+def _words(css_class: str) -> ipywidgets.HTML:
+    widget = ipywidgets.HTML()
+    widget.add_class(css_class)
+    return widget
+
+
+def _row(css_class: str, children: Sequence[ipywidgets.Widget]) -> ipywidgets.HBox:
+    row = ipywidgets.HBox(children)
+    row.add_class(css_class)
+    return row
