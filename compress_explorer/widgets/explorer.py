@@ -17,15 +17,18 @@ from compress_explorer.engine.evaluate import evaluate
 from compress_explorer.engine.live import LiveEngine
 from compress_explorer.engine.ready import ready_recipe
 from compress_explorer.engine.task import Task
+from compress_explorer.engine.training.recover import recover
 from compress_explorer.engine.update import Update
 from compress_explorer.figures import trade_off
 from compress_explorer.methods import catalogue
 from compress_explorer.spec.errors import CompressExplorerError, unknown
+from compress_explorer.spec.recovery import Recovery
 from compress_explorer.spec.run import Run
 from compress_explorer.widgets.closing import close_tree
 from compress_explorer.widgets.code import code_for
 from compress_explorer.widgets.feed import StageFeed
 from compress_explorer.widgets.panel import Actions, Panel
+from compress_explorer.widgets.recovery_box import RecoveryBox
 from compress_explorer.widgets.stage import Stage
 from compress_explorer.widgets.state import ExplorerState, History
 
@@ -74,7 +77,8 @@ class Explorer(ipywidgets.VBox):
         self._failure: BaseException | None = None
         self._closed = False
         self._moved_to = first
-        self._panel = Panel(list(self._sources), self._actions())
+        self._recovery = RecoveryBox(self._recover)
+        self._panel = Panel(list(self._sources), self._actions(), [self._recovery])
         self._stage = Stage(theme=theme)
         self._stage.on_click(self._clicked)
         self._feed = StageFeed(self._stage)
@@ -165,6 +169,11 @@ class Explorer(ipywidgets.VBox):
             raise RuntimeError("This explorer was closed. Open a new one with ce.explore(...).")
         return self._engine
 
+    def _recover(self, progress: Callable[[str], None], stop: Callable[[], bool]) -> Recovery:
+        """What comes back of the present recipe's accuracy, and by which means."""
+        state, engine = self.state, self._open_engine()
+        return recover(engine.bench.model, state.recipe, engine.task, split=state.split, progress=progress, stop=stop)
+
     def _actions(self) -> Actions:
         def change(name: str, transition: Callable[[ExplorerState, Any], ExplorerState]) -> Callable[[Any], None]:
             return lambda value: self._from_user(name, lambda state: transition(state, value))
@@ -247,6 +256,8 @@ class Explorer(ipywidgets.VBox):
             if opened:
                 self._exchange(engine, new.model)
             self._history = self._history if history is None else history
+            if replace(new, layer=self._moved_to.layer) != self._moved_to:
+                self._recovery.forget()
             self._moved_to = new
             self._failure = None
             self._panel.show_error(None)

@@ -70,8 +70,8 @@ class Actions:
 class Panel(ipywidgets.VBox):
     """The controls of one explorer. It shows a state and reports what the user asks for; it decides nothing."""
 
-    def __init__(self, models: Sequence[str], actions: Actions) -> None:
-        """Builds the controls for these models."""
+    def __init__(self, models: Sequence[str], actions: Actions, beside: Sequence[ipywidgets.Widget] = ()) -> None:
+        """Builds the controls for these models; those of `beside` stand under them."""
         self._actions = actions
         self._wishes = Wishes()
         self._method_shown = ("", -1)
@@ -121,6 +121,7 @@ class Panel(ipywidgets.VBox):
                 self.split,
                 buttons,
                 self.error,
+                *beside,
                 self.effects,
             ]
         )
