@@ -58,7 +58,7 @@ def _deep_compression_trained(layers: Collection[str], samples: int) -> Recipe:
     return Recipe(
         [
             Step("magnitude", sparsity=0.85, overrides=_convolutions(layers, sparsity=0.6)),
-            Step("fine-tune", epochs=epochs, learning_rate=0.00178),
+            Step("fine-tune", epochs=epochs, learning_rate=0.002),
             Step("k-means", clusters=32, overrides=_convolutions(layers, clusters=256)),
             Step("fine-tune", epochs=max(epochs // 4, 1), learning_rate=1e-4),
             Step("huffman"),

@@ -30,7 +30,7 @@ class Parameter:
         soft_minimum: where the slider begins; `minimum` when None.
         soft_maximum: where the slider ends; `maximum` when None.
         step: distance of two slider positions (on a logarithmic scale: of the exponents).
-        scale: "linear"; "log2" for powers of two; "log10" for powers of ten, to three digits.
+        scale: "linear"; "log2" for powers of two; "log10" for powers of ten, to ten digits.
         unit: shown behind the value, e.g. "bits"; "%" shows a fraction as per cent.
         choices: the values of a choice.
         when: (other parameter, its values) for which this one has an effect; None: always.
@@ -101,7 +101,7 @@ class Parameter:
         if self.scale == "log2":
             values = [2.0**value for value in values]
         if self.scale == "log10":
-            values = [float(f"{10.0**value:.3g}") for value in values]
+            values = [float(f"{10.0**value:.10g}") for value in values]
         return tuple(self.validate(int(value) if self.kind == "integer" else value) for value in values)
 
 

@@ -14,9 +14,6 @@ import traitlets
 
 from compress_explorer.spec.parameter import Parameter
 
-ROUNDING = 0.01
-"""Fraction of a step of a logarithmic slider below which two values are one position."""
-
 TOLERANCE = 1e-9
 """Relative distance below which two numbers are one value: what binary arithmetic in the browser may add."""
 
@@ -69,7 +66,7 @@ class ExactSlider(ipywidgets.Widget):  # ipywidgets is not typed
             self.send_state(["min", "max", "step", "value"])
             return False
         sent = self._property_lock.get("value")
-        if key == "value" and sent is not None and self._is_rounding(sent, value):
+        if key == "value" and sent is not None and _same(sent, value):
             return False
         return bool(super()._should_send_property(key, value))
 
@@ -99,10 +96,6 @@ class ExactSlider(ipywidgets.Widget):  # ipywidgets is not typed
             step = (place - low) / math.ceil((place - low) / step)
         return low, high, step
 
-    def _is_rounding(self, sent: float, value: float) -> bool:
-        """Whether the browser shows `value` when it says `sent`: it would say so again if it were told."""
-        return _same(sent, value)
-
     def _coordinate(self, value: float) -> float:
         """Where a value lies along the slider, in the unit of its step."""
         return value
@@ -127,10 +120,6 @@ class ExactLogSlider(ExactSlider, ipywidgets.FloatLogSlider):
         """Makes the slider; see `ExactSlider`."""
         self._base = 2 if parameter.scale == "log2" else 10
         super().__init__(parameter, value, base=self._base, **traits)
-
-    def _is_rounding(self, sent: float, value: float) -> bool:
-        # A power of ten is declared to three digits; the browser has them all.
-        return bool(abs(self._coordinate(sent) - self._coordinate(value)) <= ROUNDING * self.step)
 
     def _coordinate(self, value: float) -> float:
         return math.log2(value) if self._base == 2 else math.log10(value)
