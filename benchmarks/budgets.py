@@ -17,6 +17,7 @@ from benchmarks import growth
 from benchmarks.growth import setting, task_for
 from compress_explorer.engine.bench import Bench
 from compress_explorer.engine.evaluate import measure
+from compress_explorer.engine.evaluation_cache import SHARED, EvaluationCache
 from compress_explorer.engine.film import Film
 from compress_explorer.engine.live import LiveEngine
 from compress_explorer.engine.measurements import Measurements
@@ -59,6 +60,7 @@ def opened() -> Figure:
     """From `ce.explore()` to exact numbers."""
 
     def explore() -> None:
+        SHARED.clear()  # nothing is known from the round before
         explorer = ce.explore()
         explorer.wait()
         explorer.close()
@@ -92,7 +94,7 @@ def filmed() -> list[Figure]:
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(width, width, bias=False))
         bench = Bench(model)
-        measurements = Measurements(bench, task_for(width))
+        measurements = Measurements(bench, task_for(width), EvaluationCache())
         first = setting(ce.Step("magnitude", sparsity=0.5))
         Film(bench, measurements, first, 0)
         took = seconds(lambda: Film(bench, measurements, first, 0))  # noqa: B023 -- called at once
@@ -174,7 +176,7 @@ def unforeseen() -> list[Figure]:
 def used() -> list[Figure]:
     """Memory after 10,000 moves of a slider beside that after 100, and the processor's time when nothing moves."""
     model, task = ce.load("digits-mlp")
-    engine = LiveEngine(model, task, lambda _: None)
+    engine = LiveEngine(model, task, lambda _: None, cache=EvaluationCache())
     positions = setting(ce.Step("magnitude")).declaration.positions()
     sizes = {}
     for move in range(1, MOVES + 1):

@@ -13,6 +13,7 @@ from torch import nn
 import compress_explorer as ce
 from compress_explorer.engine.bench import WHOLE_MODEL, Bench
 from compress_explorer.engine.context import Context
+from compress_explorer.engine.evaluation_cache import EvaluationCache
 from compress_explorer.engine.live import LiveEngine
 from compress_explorer.engine.measurements import Measurements
 from compress_explorer.engine.setting import Setting, numeric_parameters
@@ -109,7 +110,7 @@ def moves() -> list[Moves]:
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(width, width, bias=False))
         watch = Stopwatch()
-        engine = LiveEngine(model, task_for(width), watch)
+        engine = LiveEngine(model, task_for(width), watch, cache=EvaluationCache())
         shares = [round(0.9 * (move + 1) / MOVES, 2) for move in range(MOVES)]
         steps = [ce.Step("magnitude", sparsity=share) for share in shares]
         watch.ask(engine, setting(ce.Step("magnitude", sparsity=0.97)), is_pictured)
@@ -126,7 +127,7 @@ def evaluations(name: str) -> list[tuple[int, float, float]]:
     """(samples, microseconds a sample of a live evaluation, its time beside a plain pass over them), medians."""
     model, task = ce.load(name)
     bench = Bench(model, Context(task=task))
-    measurements = Measurements(bench, task)
+    measurements = Measurements(bench, task, EvaluationCache())
     measurements.baseline("test")
     # A new recipe each time: what was measured once is never measured again.
     recipes = iter([ce.Recipe(ce.Step("magnitude", sparsity=0.3 + 0.01 * entry)) for entry in range(40)])
@@ -187,7 +188,7 @@ def first_estimates(name: str) -> FirstEstimates:
     """Asks a fresh engine for one setting of each method."""
     model, task = ce.load(name)
     watch = Stopwatch()
-    engine = LiveEngine(model, task, watch)
+    engine = LiveEngine(model, task, watch, cache=EvaluationCache())
     opening = watch.ask(engine, setting(OPENING), is_estimated)
     unforeseen = {step.method: watch.ask(engine, setting(step), is_estimated) for step in UNFORESEEN}
     engine.close()
