@@ -91,7 +91,7 @@ class RecoveryBox(ipywidgets.VBox):
 def recovery_html(recovery: Recovery) -> str:
     """The comparison as a table, with what it says in a sentence; escaped."""
     rows = "".join(_row_html(point) for point in recovery.points)
-    head = "<tr><th></th><th>accuracy</th><th>to baseline</th><th>size</th></tr>"
+    head = "<tr class='ce-head'><td>accuracy</td><td>to baseline</td><td>size</td></tr>"
     return f"<table>{head}{rows}</table><div>{html.escape(sentence(recovery))}</div>"
 
 
@@ -116,7 +116,7 @@ def _row_html(point: RecoveryPoint) -> str:
     cells = [text.percent(evaluation.value), against, text.in_bytes(point.size.file)]
     tip = html.escape(f"{text.difference(evaluation)} {text.verdict(evaluation)}".strip(), quote=True)
     columns = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
-    return f"<tr title='{tip}'><th>{html.escape(point.name)}</th>{columns}</tr>"
+    return f"<tr><th colspan='3'>{html.escape(point.name)}</th></tr><tr title='{tip}'>{columns}</tr>"
 
 
 def _words_html(words: str) -> str:
