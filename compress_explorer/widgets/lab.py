@@ -16,14 +16,13 @@ from compress_explorer.engine.distillation.students import StudentDesign, studen
 from compress_explorer.engine.distillation.surface import ALPHAS, TEMPERATURES
 from compress_explorer.engine.jobs import Ended, Jobs
 from compress_explorer.engine.task import Task
-from compress_explorer.engine.training.plan import Plan
 from compress_explorer.figures import temperature_alpha
 from compress_explorer.spec.distillation import DistillationProgress, SurfaceFrame
 from compress_explorer.spec.errors import ModelError, unknown
 from compress_explorer.widgets.arrangement import LAB
 from compress_explorer.widgets.closing import close_tree
 from compress_explorer.widgets.lab_feed import LabFeed
-from compress_explorer.widgets.lab_findings import Findings
+from compress_explorer.widgets.lab_findings import Findings, progress_of
 from compress_explorer.widgets.lab_panel import LabActions, LabPanel
 from compress_explorer.widgets.lab_state import LabState, code_for, surface_setting
 from compress_explorer.widgets.stage import Stage
@@ -110,7 +109,7 @@ class DistillLab(ipywidgets.VBox):
         with self._lock:
             teacher, design = self._ready()
             state = self.state
-            plan, seeds = _plan(state), tuple(range(state.seeds))
+            plan, seeds = state.plan, tuple(range(state.seeds))
             steps = work.training(teacher, design, state.loss, dict(state.values), plan, seeds)
             self._found = self._found.with_begun(state.setting)
             self._put(TRAIN, steps)
@@ -123,7 +122,7 @@ class DistillLab(ipywidgets.VBox):
         """
         with self._lock:
             teacher, design = self._ready()
-            plan, seeds = _plan(self.state), tuple(range(self.state.seeds))
+            plan, seeds = self.state.plan, tuple(range(self.state.seeds))
             self._surface_of = surface_setting(self.state)
             self._put(SURFACE, work.surface(teacher, design, TEMPERATURES, ALPHAS, plan, seeds))
 
@@ -178,7 +177,7 @@ class DistillLab(ipywidgets.VBox):
 
     def _actions(self) -> LabActions:
         def change(transition: Callable[..., LabState]) -> Callable[..., None]:
-            return lambda *values: self._guarded(lambda: self._move(transition(self.state, *values)))
+            return lambda *values: self._guarded(lambda: self._change(lambda state: transition(state, *values)))
 
         return LabActions(
             teacher=change(lambda state, name: replace(state, teacher=name, example=0)),
@@ -197,7 +196,7 @@ class DistillLab(ipywidgets.VBox):
             return
         cell = temperature_alpha.cell(message.get("point"), len(TEMPERATURES), len(ALPHAS))
         if cell is not None:
-            self._guarded(lambda: self._move(self.state.with_cell(*cell)))
+            self._guarded(lambda: self._change(lambda state: state.with_cell(*cell)))
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """Runs what a control asked for; an error is shown, for in a callback it would vanish into a log."""
@@ -208,7 +207,11 @@ class DistillLab(ipywidgets.VBox):
         except Exception as error:  # noqa: BLE001 -- shown in the panel, and raised again by wait()
             with self._lock:
                 self._failure = error
-                self._show()
+                self._show_state()
+
+    def _change(self, transition: Callable[[LabState], LabState]) -> None:
+        with self._lock:
+            self._move(transition(self.state))
 
     def _checked(self, state: LabState) -> LabState:
         if state.teacher not in self._sources:
@@ -230,7 +233,7 @@ class DistillLab(ipywidgets.VBox):
             if exchanged:
                 self._open_teacher(new)
             self._feed.accept()
-            self._show()
+            self._show_state()
 
     def _designed(self, task: Task, state: LabState) -> tuple[LabState, StudentDesign]:
         """The student that a state describes, counted; the last one is kept.
@@ -247,6 +250,8 @@ class DistillLab(ipywidgets.VBox):
     def _open_teacher(self, state: LabState) -> None:
         """Gives up what belongs to the teacher before, and opens another one."""
         self._jobs.cancel(TRAIN, SURFACE, RIVALS)
+        self._numbers.clear()  # what they still say is of the teacher before
+        self._progress = "", 0.0
         self._found, self._design, self._surface_of = Findings(), (None, None), None
         self._put(OPEN, work.opening(self._sources[state.teacher]))
 
@@ -292,13 +297,10 @@ class DistillLab(ipywidgets.VBox):
         elif isinstance(news, SurfaceFrame):
             assert self._surface_of is not None
             self._found = self._found.with_surface(self._surface_of, news)
-            words = f"surface, epoch {min(news.epoch + 1, news.epochs)} of {news.epochs}"
-            self._progress = words, news.step / news.steps
-        else:
+            self._progress = progress_of(news)
+        elif isinstance(news, DistillationProgress | Distillation):
             self._found = self._found.with_training_news(news)
-            if isinstance(news, DistillationProgress):
-                words = f"seed {news.seed + 1}, epoch {min(news.epoch + 1, news.epochs)} of {news.epochs}"
-                self._progress = words, news.fraction
+            self._progress = progress_of(news)
 
     def _ended(self, name: str, ended: Ended) -> None:
         if ended.error is not None:
@@ -313,19 +315,24 @@ class DistillLab(ipywidgets.VBox):
     def _paused(self) -> bool:
         return "paused" in (self._jobs.state(TRAIN), self._jobs.state(SURFACE))
 
+    def _show_state(self) -> None:
+        """Sets the controls to the state, and shows the rest."""
+        with self._lock:
+            if not self._closed:
+                self._panel.show(self.state)
+                self._show()
+
     def _show(self) -> None:
-        """Sets controls and Stage to the state and the findings."""
+        """Shows what is found and what is being done. The controls stay: the user may be moving one."""
         with self._lock:
             if self._closed:
                 return
-            teacher, design = self._found.teacher, self._design[1]
+            teacher, design, result = self._found.teacher, self._design[1], self.result
             busy = bool(self._jobs.state(TRAIN) or self._jobs.state(SURFACE))
             examples = 0 if teacher is None else len(teacher.inputs)
-            self._panel.show(self.state, examples, paused=self._paused, busy=busy, ready=design is not None)
-            self._panel.show_shape("" if design is None else shape_words(design))
-            result = self.result
-            self._panel.show_verdict("" if result is None else result.verdict)
-            self._panel.show_error(self._failure)
+            self._panel.show_examples(self.state.example, examples)
+            self._panel.show_work(paused=self._paused, busy=busy, ready=design is not None)
+            self._panel.show_words(design, "" if result is None else result.verdict, self._failure)
             self._feed.show(self._found, self.state, design, self._panel.controls)
             self._feed.status(*self._status(teacher is not None, busy))
 
@@ -339,13 +346,3 @@ class DistillLab(ipywidgets.VBox):
         if busy:
             return "estimating", "paused" if self._paused else "training", words, fraction
         return "exact", "ready", words, None
-
-
-def _plan(state: LabState) -> Plan:
-    """How long and how fast the students of a state are trained."""
-    return Plan(epochs=state.epochs, batch_size=state.batch_size, learning_rate=state.learning_rate)
-
-
-def shape_words(design: StudentDesign) -> str:
-    """Parameters, size and work of a student."""
-    return f"{design.parameters:,} parameters · {design.file_bytes / 1000:,.1f} KB · {design.macs:,} MACs"

@@ -74,6 +74,16 @@ class Findings:
         return replace(self, surfaces={**self.surfaces, setting: frame})
 
 
+def progress_of(news: DistillationProgress | SurfaceFrame | Distillation) -> tuple[str, float]:
+    """How far a training is: in words, and as a fraction of 1."""
+    if isinstance(news, Distillation):
+        return "", 1.0
+    epoch = f"epoch {min(news.epoch + 1, news.epochs)} of {news.epochs}"
+    if isinstance(news, SurfaceFrame):
+        return f"surface, {epoch}", news.step / news.steps
+    return f"seed {news.seed + 1}, {epoch}", news.fraction
+
+
 def view(found: Findings, state: LabState, key: str, file: int | None) -> View:
     """What the Stage shows of the findings at a state.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import ipywidgets
 
+from compress_explorer.engine.distillation.students import StudentDesign
 from compress_explorer.methods.distillation.catalogue import LOSSES, distillation_loss
 from compress_explorer.spec.parameter import Value
 from compress_explorer.widgets.controls import control
@@ -104,38 +105,32 @@ class LabPanel(ipywidgets.VBox):
         """Every slider and menu with a value, by its parameter's name."""
         return {**self.fixed, "example": self.example, **self.parameters}
 
-    def show(self, state: LabState, examples: int, *, paused: bool, busy: bool, ready: bool) -> None:
-        """Sets every control to `state`.
-
-        Args:
-            state: what is to be shown.
-            examples: how many examples there are.
-            paused: whether the training rests.
-            busy: whether anything trains.
-            ready: whether a teacher is open.
-        """
+    def show(self, state: LabState) -> None:
+        """Sets every control to `state`."""
         with self._wishes.showing():
             self.teacher.value, self.loss.value = state.teacher, state.loss
             for name, widget in self.fixed.items():
                 _set(widget, getattr(state, name))
             self._show_parameters(state)
-            self.example.max = max(examples - 1, 0)
+            self.example.max = max(self.example.max, state.example)  # a state may come before its teacher is open
             self.example.value = state.example
-        self.previous.disabled, self.next.disabled = state.example <= 0, state.example >= examples - 1
+
+    def show_examples(self, place: int, count: int) -> None:
+        """Shows how many examples there are; `place` is the one that is shown."""
+        with self._wishes.showing():
+            self.example.max = max(count - 1, place)
+        self.previous.disabled, self.next.disabled = place <= 0, place >= count - 1
+
+    def show_work(self, *, paused: bool, busy: bool, ready: bool) -> None:
+        """Shows what can be asked for: `ready` when a teacher is open, `busy` while anything trains."""
         self.start.disabled = self.surface.disabled = not ready
         self.pause.disabled = self.cancel.disabled = not busy
         self.pause.icon, self.pause.description = ("play", "Go on") if paused else ("pause", "Pause")
 
-    def show_shape(self, words: str) -> None:
-        """Shows parameters, size and work of the student; plain text."""
-        self.shape.value = html.escape(words)
-
-    def show_verdict(self, words: str) -> None:
-        """Shows what the newest training found; plain text."""
-        self.verdict.value = html.escape(words)
-
-    def show_error(self, error: BaseException | None) -> None:
-        """Shows what went wrong, with its cause; None clears it."""
+    def show_words(self, design: StudentDesign | None, verdict: str, error: BaseException | None) -> None:
+        """Shows the student's parameters, size and work, what a training found, and what went wrong with its cause."""
+        self.shape.value = "" if design is None else _shape_words(design)
+        self.verdict.value = html.escape(verdict)
         self.error.value = "" if error is None else error_html(error)
 
     def _step_example(self, by: int) -> None:
@@ -179,6 +174,10 @@ class LabPanel(ipywidgets.VBox):
 def _set(widget: ipywidgets.ValueWidget, value: Value) -> None:
     if widget.value != value:
         widget.value = value
+
+
+def _shape_words(design: StudentDesign) -> str:
+    return f"{design.parameters:,} parameters · {design.file_bytes / 1000:,.1f} KB · {design.macs:,} MACs"
 
 
 def _words(css_class: str) -> ipywidgets.HTML:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 from compress_explorer.engine.distillation.surface import ALPHAS, TEMPERATURES
+from compress_explorer.engine.training.plan import Plan
 from compress_explorer.methods.distillation.catalogue import distillation_loss
 from compress_explorer.methods.distillation.kd import ALPHA, TEMPERATURE
 from compress_explorer.spec.errors import FileFormatError, ParameterError
@@ -143,6 +144,11 @@ class LabState:
     def setting(self) -> "LabState":
         """The part that decides what a training finds: the state without what is only looked at."""
         return replace(self, temperature=float(TEMPERATURE.default), example=0)
+
+    @property
+    def plan(self) -> Plan:
+        """How long and how fast its students are trained."""
+        return Plan(epochs=self.epochs, batch_size=self.batch_size, learning_rate=self.learning_rate)
 
     @property
     def student_words(self) -> str:
