@@ -8,7 +8,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+<<<<<<< HEAD
 from benchmarks import arithmetic, budgets, curves, in_page, methods, page_budgets, peers, slider_to_paint
+=======
+from benchmarks import budgets, curves, distillation, methods, peers, slider_to_paint
+>>>>>>> dd8728a (A benchmark: the surface beside the loop that trains one student after the other)
 from benchmarks.duel import Row, table
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -136,6 +140,18 @@ def libraries() -> str:
 """
 
 
+def surfaces() -> str:
+    """The surface of temperatures and alphas."""
+    return f"""\
+A grid of {len(distillation.TEMPERATURES)} temperatures, {len(distillation.ALPHAS)} alphas and \
+{len(distillation.SEEDS)} seeds, {distillation.PLAN.epochs} epochs, accuracy on the validation split after each. The
+loop trains one student after the other with the teacher's logits computed once (`benchmarks/distillation.py`). Ours
+begins from the same weights and takes the same batches. Each run once, after a warm-up.
+
+{section(distillation.run(), "what")}
+"""
+
+
 def single_methods() -> str:
     """Methods beside their oracles."""
     return f"""\
@@ -152,6 +168,7 @@ SECTIONS: dict[str, tuple[str, Callable[[], str]]] = {
     "curves": ("Curves and layers, beside the loop that one writes today", whole_curves),
     "engine": ("The engine by itself", engine),
     "libraries": ("Other libraries", libraries),
+    "distillation": ("Distillation: a surface of temperatures and alphas", surfaces),
     "methods": ("Methods beside their oracles", single_methods),
 }
 

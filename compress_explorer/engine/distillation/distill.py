@@ -324,7 +324,7 @@ class Distilling(Iterator[DistillationProgress]):
             loss,
             plan,
             len(lesson),
-            lambda student: evaluate(student, setting.task, split).value,
+            lambda student: evaluate(student, setting.task, split, device=device_of(student)).value,
             file,
         )
         with closing(steps):
