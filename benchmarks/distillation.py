@@ -115,7 +115,7 @@ def contest(teacher: nn.Module, task: ce.Task, build: Callable[[], nn.Module], n
     )
     other, expected = timed(lambda: loop(teacher, build, task, cells))
     weights = max(
-        float((mine - theirs).abs().max())
+        float((mine - theirs).detach().abs().max())
         for cell, (student, _) in zip(cells, expected, strict=True)
         for mine, theirs in zip(found.student(*cell).parameters(), student.parameters(), strict=True)
     )

@@ -61,8 +61,9 @@ def surface(
 
     Each becomes what ``distill(..., loss="kd", temperature=..., alpha=...)`` makes of it: the same initial weights, the
     same batches, the same optimiser. Sums are taken in another order, so that weights differ in their last bits, which
-    training carries on: on the digits, of a perceptron by less than a millionth after ten epochs. Weights without any
-    effect, such as a bias before a batch normalization, have no gradient but rounding errors, which Adam magnifies:
+    training carries on: on the digits after five epochs by a millionth in a 64-16-10 perceptron, by up to 0.005 in a
+    64-32-32-10 one, and no validation accuracy differs. Weights with next to no effect, such as a bias before a batch
+    normalization, have no gradient but rounding errors, which Adam magnifies:
     these may differ, what the student computes does not.
 
     Args:
@@ -122,7 +123,7 @@ def surfacing(
         accuracies=empty,
         losses=empty,
     )
-    networks = [initial(student, seed) for seed in chosen for _ in range(cells)]
+    networks = [network for seed in chosen for network in [initial(student, seed)] * cells]
     return Surfacing(teacher, Stack(networks, len(chosen)), device_of(networks[0]), task, plan, frame)
 
 
