@@ -8,11 +8,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-<<<<<<< HEAD
-from benchmarks import arithmetic, budgets, curves, in_page, methods, page_budgets, peers, slider_to_paint
-=======
-from benchmarks import budgets, curves, distillation, methods, peers, slider_to_paint
->>>>>>> dd8728a (A benchmark: the surface beside the loop that trains one student after the other)
+from benchmarks import (
+    arithmetic,
+    budgets,
+    curves,
+    distillation,
+    in_page,
+    methods,
+    page_budgets,
+    peers,
+    slider_to_paint,
+)
 from benchmarks.duel import Row, table
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
