@@ -19,6 +19,9 @@ START = "00_start_here.ipynb"
 FOLDER = "notebooks"
 """Where the notebooks lie, below the folder that JupyterLab serves."""
 
+PAPERS = "papers"
+"""Where those on published results lie, below that."""
+
 SETTINGS = Path(__file__).resolve().parent / "lab_config"
 """Jupyter configuration of this server alone: the question whether to fetch news is not asked."""
 
@@ -39,7 +42,7 @@ def shipped_notebooks() -> list[Path]:
     package = Path(__file__).resolve().parent
     for folder in (package.parent / FOLDER, package / FOLDER):
         if (folder / START).is_file():
-            return sorted(folder.glob("*.ipynb"))
+            return sorted([*folder.glob("*.ipynb"), *(folder / PAPERS).glob("*.ipynb")])
     raise LaunchError(
         f"This installation lacks its notebook {START}: neither {package.parent / FOLDER} nor "
         f"{package / FOLDER} has it. Reinstall compress-explorer."
@@ -60,13 +63,14 @@ def place_notebooks(root: Path) -> Path:
     """
     if not root.is_dir():
         raise LaunchError(f"There is no folder {root}. Make it first, or name another with --notebook-dir.")
-    target = root / FOLDER
-    missing = [notebook for notebook in shipped_notebooks() if not (target / notebook.name).exists()]
+    target, shipped = root / FOLDER, shipped_notebooks()
+    source = next(notebook.parent for notebook in shipped if notebook.name == START)
+    missing = [place for path in shipped if not (target / (place := path.relative_to(source))).exists()]
     try:
-        for notebook in missing:
-            target.mkdir(exist_ok=True)
+        for place in missing:
+            (target / place).parent.mkdir(parents=True, exist_ok=True)
             # Contents only: a system-wide installation's files may be read-only, the user's copy must not be.
-            shutil.copyfile(notebook, target / notebook.name)
+            shutil.copyfile(source / place, target / place)
     except OSError as error:
         raise LaunchError(
             f"The notebooks cannot be copied to {target}: {error.strerror}. "

@@ -17,6 +17,7 @@ ALLOWED = {
     "methods": {"methods", "spec"},
     "engine": {"engine", "methods", "spec"},
     "zoo": {"zoo", "engine", "spec"},
+    "papers": {"papers", "zoo", "engine", "methods", "spec"},
     "figures": {"figures", "spec"},
     "widgets": {"widgets", "figures", "engine", "methods", "spec"},
 }
@@ -122,7 +123,7 @@ def import_all(*layers: str) -> str:
 
 
 def test_engine_methods_spec_and_zoo_load_no_interface():
-    loaded = loaded_after(import_all("engine", "methods", "spec", "zoo"))
+    loaded = loaded_after(import_all("engine", "methods", "spec", "zoo", "papers"))
     assert "torch" in loaded
     assert loaded.isdisjoint(INTERFACE)
 

@@ -71,9 +71,11 @@ def test_without_jupyterlab_it_says_how_to_install_it(tmp_path):
 def test_notebooks_are_copied_where_they_are_missing(tmp_path):
     start_notebook = cli.place_notebooks(tmp_path)
     assert start_notebook == tmp_path / "notebooks" / "00_start_here.ipynb"
-    shipped = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    copies = sorted((tmp_path / "notebooks").iterdir())
-    assert [copy.name for copy in copies] == [original.name for original in shipped]
+    shipped = sorted((ROOT / "notebooks").rglob("*.ipynb"))
+    copies = sorted(path for path in (tmp_path / "notebooks").rglob("*") if path.is_file())
+    places = [copy.relative_to(tmp_path) for copy in copies]
+    assert places == [original.relative_to(ROOT) for original in shipped]
+    assert any(place.parent.name == "papers" for place in places)
     assert [copy.read_bytes() for copy in copies] == [original.read_bytes() for original in shipped]
 
 
@@ -85,9 +87,9 @@ def test_an_edited_notebook_is_never_overwritten(tmp_path):
 
 
 def test_a_checkout_is_used_in_place():
-    before = {path: path.stat().st_mtime_ns for path in (ROOT / "notebooks").iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in (ROOT / "notebooks").rglob("*")}
     cli.place_notebooks(ROOT)
-    assert {path: path.stat().st_mtime_ns for path in (ROOT / "notebooks").iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in (ROOT / "notebooks").rglob("*")} == before
 
 
 def test_a_folder_that_cannot_take_notebooks_is_named(tmp_path, capsys):

@@ -89,7 +89,7 @@ def test_the_constraints_lie_within_the_declared_ranges():
         assert declared[pin.name].specifier.contains(exact.version)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").rglob("*.ipynb")), ids=lambda path: path.name)
 def test_shipped_notebooks_are_clean(path):
     notebook = json.loads(path.read_text())
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"

@@ -1,0 +1,1 @@
+"""Published results, measured again: each paper's experiment, its stored results and their provenance."""
