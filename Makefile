@@ -3,7 +3,7 @@
 VENV := .venv
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help lab test lint format docs bench screenshots clean
+.PHONY: help lab test lint format docs bench papers screenshots clean
 
 help:
 	@echo "make lab          open the Explorer in JupyterLab (PORT=8888, or another)"
@@ -12,6 +12,7 @@ help:
 	@echo "make format       format the code"
 	@echo "make docs         write docs/methods.md from the catalogue"
 	@echo "make bench        measure the Explorer's latency (benchmarks/)"
+	@echo "make papers       measure the published results again (about an hour)"
 	@echo "make screenshots  make the pictures of the README (docs/images/)"
 	@echo "make clean        remove the virtual environment and everything made"
 
@@ -37,6 +38,9 @@ docs: $(VENV)/.ready-test
 bench: $(VENV)/.ready-test
 	@$(RUN) scripts.install_browser
 	$(RUN) benchmarks
+
+papers: $(VENV)/.ready-test
+	OMP_NUM_THREADS=1 $(RUN) compress_explorer.papers all
 
 screenshots: $(VENV)/.ready-test
 	@$(RUN) scripts.install_browser

@@ -15,7 +15,7 @@ from compress_explorer.spec.evaluation import Interval
 def right(model: nn.Module, split: Split) -> Tensor:
     """Which samples the model, in evaluation mode, classifies correctly: bool [n]."""
     model.eval()
-    answers = torch.cat([model(batch).argmax(1) for batch in split.inputs.split(500)])
+    answers = torch.cat([model(batch).argmax(1) for batch in torch.split(split.inputs, 500)])
     return answers == split.targets
 
 
@@ -53,4 +53,4 @@ class Pair:
         """McNemar's exact two-sided test: the chance of so uneven a split of the discordant images, were it even."""
         count, least = self.gained + self.lost, min(self.gained, self.lost)
         tail = sum(math.comb(count, index) for index in range(least + 1))
-        return min(1.0, 2 * tail / 2**count)
+        return float(min(1.0, 2 * tail / 2**count))

@@ -186,13 +186,15 @@ def final(
         parts.folder / f"shared-{seed}.safetensors-file", plain, Recipe(recipe.steps[:-1]), dict(shared.aliases)
     )
     read_back = compressed_file.load_into(coded_path, dense)
+    validation = task.validation
+    assert validation is not None
     networks = {"dense": dense, "pruned": pruned, "shared": read_back}
     rights = {name: right(network, task.test) for name, network in networks.items()}
     pair = Pair.of(rights["dense"], rights["shared"])
     return {
         "seed": seed,
         "errors": {
-            name: {"test": int((~rights[name]).sum()), "validation": int((~right(network, task.validation)).sum())}
+            name: {"test": int((~rights[name]).sum()), "validation": int((~right(network, validation)).sum())}
             for name, network in networks.items()
         },
         "images": pair.images,

@@ -90,9 +90,9 @@ def rows(record: Record) -> Sequence[Row]:
 
 def ratio(entry: dict[str, Any], key: str) -> float:
     """How many times smaller the weights are now, with codebooks and code tables, without biases and header."""
-    return sum(4 * layer["weights"] for layer in entry["layers"]) / sum(
-        layer[key]["bytes"] for layer in entry["layers"]
-    )
+    layers = entry["layers"]
+    before, after = sum(4 * layer["weights"] for layer in layers), sum(layer[key]["bytes"] for layer in layers)
+    return float(before / after)
 
 
 def layers_table(record: Record) -> pd.DataFrame:

@@ -124,7 +124,7 @@ def student_loss(model: nn.Module, train: Digits, taught: Tensor | None, setting
 @torch.inference_mode()
 def logits_of(model: nn.Module, digits: Digits) -> Tensor:
     """The logits of the network, in evaluation mode: [n, 10]."""
-    return torch.cat([model(batch) for batch in digits.inputs.split(1000)]).clone()
+    return torch.cat([model(batch) for batch in torch.split(digits.inputs, 1000)]).clone()
 
 
 def plan(settings: Settings, epochs: int, seed: int) -> Plan:

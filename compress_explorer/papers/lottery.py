@@ -150,7 +150,7 @@ def _after_step(model: StackedLeNet, validation: Flat, every: int) -> Callable[[
 def losses(model: StackedLeNet, part: Flat) -> Tensor:
     """The mean cross-entropy of each network, [networks]."""
     total = torch.zeros(len(model.curve))
-    for inputs, labels in zip(part.inputs.split(1000), part.labels.split(1000), strict=True):
+    for inputs, labels in zip(torch.split(part.inputs, 1000), torch.split(part.labels, 1000), strict=True):
         logits = model(inputs.expand(len(total), -1, -1))
         total += functional.cross_entropy(logits.transpose(1, 2), labels.expand(len(total), -1), reduction="none").sum(
             dim=1
@@ -164,7 +164,7 @@ def right(model: StackedLeNet, part: Flat) -> Tensor:
     networks = len(model.curve)
     found = [
         model(inputs.expand(networks, -1, -1)).argmax(2) == labels
-        for inputs, labels in zip(part.inputs.split(1000), part.labels.split(1000), strict=True)
+        for inputs, labels in zip(torch.split(part.inputs, 1000), torch.split(part.labels, 1000), strict=True)
     ]
     return torch.cat(found, dim=1)
 

@@ -42,14 +42,18 @@ def test_a_network_is_right_where_its_largest_answer_is_the_label():
 def test_rows_have_the_intervals_of_scipy_and_statsmodels():
     values = [74.0, 81.0, 79.0]
     row = over_seeds("", "", values, "errors")
+    one, counted = of_one("", "", 74, 10_000), errors_of_one("", "", 74, 10_000)
+    pair = of_pair("", "", Pair(44, 53, 10_000))
+    assert row.interval
+    assert one.interval
+    assert counted.interval
+    assert pair.interval
     low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
     assert (row.measured, row.interval.low, row.interval.high) == pytest.approx((78.0, low, high))
     assert over_seeds("", "", [3.0], "errors").interval is None
     low, high = proportion_confint(74, 10_000, method="wilson")
-    one, counted = of_one("", "", 74, 10_000), errors_of_one("", "", 74, 10_000)
     assert (one.interval.low, one.interval.high) == pytest.approx((100 * low, 100 * high))
     assert (counted.interval.low, counted.interval.high) == pytest.approx((10_000 * low, 10_000 * high))
-    pair = of_pair("", "", Pair(44, 53, 10_000))
     assert pair.measured == pytest.approx(0.09)
     assert pair.interval.low < -0.06 < 0.09 < pair.interval.high
     shown = table([row, one, pair])

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,7 +130,7 @@ def test_folding_leaves_the_function_and_no_batch_normalization():
     assert per_channel.spreads(nn.Sequential(convolution)) == {"0": 4.0}
 
 
-TINY = {
+TINY: dict[str, Any] = {
     "hinton": hinton.Settings(
         teacher_width=20, student_width=12, teacher_epochs=1, student_epochs=1, seeds=(1, 2), images=500
     ),
@@ -143,7 +144,7 @@ TINY = {
 
 @pytest.mark.parametrize("name", TINY)
 def test_an_experiment_is_measured_once_and_then_read(name, tmp_path):
-    said = []
+    said: list[str] = []
     tiny = replace(experiment(name), settings=TINY[name])
     record = tiny.measure(tmp_path / "work", tmp_path / "out", said.append)
     assert said
@@ -161,7 +162,7 @@ def test_an_experiment_is_measured_once_and_then_read(name, tmp_path):
 def test_more_seeds_leave_the_parts_of_the_others_valid(tmp_path):
     tiny = replace(experiment("lenet-300-100"), settings=TINY["lenet-300-100"])
     first = tiny.measure(tmp_path, tmp_path)
-    said = []
+    said: list[str] = []
     more = replace(tiny, settings=replace(tiny.settings, seeds=(1, 2, 3))).measure(tmp_path, tmp_path, said.append)
     assert more.results[:2] == first.results
     assert said
