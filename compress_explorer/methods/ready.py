@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from compress_explorer.methods.training import enough_epochs
 from compress_explorer.spec.errors import unknown
 from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.recipe import Recipe, Step
@@ -50,11 +51,11 @@ def _deep_compression(layers: Collection[str]) -> Recipe:
 
 
 ABOUT = 60_000
-"""Samples that a ready recipe shows the network in a training, in whole epochs: small data sets are shown often."""
+"""Samples that a ready recipe shows the network in a training, in whole epochs."""
 
 
 def _deep_compression_trained(layers: Collection[str], samples: int) -> Recipe:
-    epochs = min(max(round(ABOUT / samples), 1), 30)
+    epochs = enough_epochs(samples, ABOUT)
     return Recipe(
         [
             Step("magnitude", sparsity=0.85, overrides=_convolutions(layers, sparsity=0.6)),

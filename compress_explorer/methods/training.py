@@ -101,3 +101,8 @@ def training_parameters(*, epochs: int = 2, learning_rate: float = 1e-3) -> tupl
         ),
         seed_parameter("The order of the samples, and what the network draws while it is trained."),
     )
+
+
+def enough_epochs(samples: int, shown: int) -> int:
+    """The epochs in which about `shown` samples are shown, 1 to 30: small data sets are shown often."""
+    return min(max(round(shown / samples), 1), 30)

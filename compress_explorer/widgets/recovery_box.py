@@ -1,11 +1,12 @@
 """What accuracy comes back after compression, side by side: at once, recalibrated, fine-tuned."""
 
 import html
+import threading
 from collections.abc import Callable, Iterator
 
 import ipywidgets
 
-from compress_explorer.engine.jobs import Ended, Jobs
+from compress_explorer.engine.jobs import Jobs
 from compress_explorer.figures import text
 from compress_explorer.spec.recovery import Recovery, RecoveryPoint
 from compress_explorer.widgets.parts import button, error_html
@@ -26,6 +27,7 @@ class RecoveryBox(ipywidgets.VBox):
             recover: makes the comparison for what is explored at that time.
         """
         self._recover = recover
+        self._lock = threading.Lock()
         self._number = 0
         self._closing = False
         self.start = button(
@@ -37,14 +39,15 @@ class RecoveryBox(ipywidgets.VBox):
         )
         self.found = ipywidgets.HTML()
         self.found.add_class("ce-recovery")
-        self._jobs = Jobs([JOB], self._on_news)
+        self._jobs = Jobs([JOB], lambda _name, _number, _news: None)
         super().__init__([self.start, self.found])
 
     def forget(self) -> None:
         """Something else is explored now: what is under way ends, and what was found is of the past."""
-        self._number += 1
         self._jobs.cancel(JOB)
-        self.found.value = ""
+        with self._lock:
+            self._number += 1
+            self.found.value = ""
 
     def wait(self, timeout: float | None = 120) -> None:
         """Returns when the comparison is there.
@@ -65,27 +68,28 @@ class RecoveryBox(ipywidgets.VBox):
         super().close()
 
     def _begin(self) -> None:
-        self._number += 1
-        self.found.value = _words_html("begins")
+        with self._lock:
+            self._number += 1
+            self.found.value = _words_html("begins")
         self._jobs.put(JOB, self._steps(self._number))
 
     def _steps(self, number: int) -> Iterator[object]:
         def stop() -> bool:
             return self._closing or number != self._number
 
-        def tell(words: str) -> None:
-            if not stop():
-                self.found.value = _words_html(words)
+        try:
+            found = self._recover(lambda words: self._show(number, _words_html(words)), stop)
+        except Exception as error:
+            self._show(number, error_html(error))
+            raise
+        self._show(number, recovery_html(found))
+        yield found
 
-        found = self._recover(tell, stop)
-        if not stop():
-            yield found
-
-    def _on_news(self, _name: str, _number: int, news: object) -> None:
-        if isinstance(news, Recovery):
-            self.found.value = recovery_html(news)
-        elif isinstance(news, Ended) and news.error is not None:
-            self.found.value = error_html(news.error)
+    def _show(self, number: int, found: str) -> None:
+        """Shows something of comparison `number`, unless it is of the past."""
+        with self._lock:
+            if number == self._number and not self._closing:
+                self.found.value = found
 
 
 def recovery_html(recovery: Recovery) -> str:

@@ -15,9 +15,13 @@ from compress_explorer.engine.summary import summarize
 from compress_explorer.engine.task import Task, check_task
 from compress_explorer.methods import catalogue
 from compress_explorer.methods.evidence import say_nothing
+from compress_explorer.methods.training import enough_epochs
 from compress_explorer.spec.evaluation import Evaluation
 from compress_explorer.spec.recipe import Recipe, Step
 from compress_explorer.spec.recovery import ONE_SHOT, Recovery, RecoveryPoint
+
+SHOWN = 100_000
+"""Samples that the network sees in the usual fine-tuning, about."""
 
 
 class _Stopped(Exception):  # noqa: N818 -- a signal inside this module, not an error
@@ -65,7 +69,7 @@ def recover(
 
     bench = Bench(model, Context(task=task, tell=tell))
     first = bench.check(recipe if isinstance(recipe, Recipe) else Recipe(recipe))
-    chosen = _usual(bench.model) if means is None else means
+    chosen = _usual(bench.model, task) if means is None else means
     steps = [entry if isinstance(entry, Recipe) else Recipe(entry) for entry in chosen]
     recipes = [first, *(bench.check(Recipe([*first, *entry])) for entry in steps)]
     names = [ONE_SHOT, *(_name(entry) for entry in steps)]
@@ -90,10 +94,11 @@ def recover(
     return Recovery(split, baseline, tuple(points), len(points) == len(recipes))
 
 
-def _usual(model: nn.Module) -> list[Step]:
+def _usual(model: nn.Module, task: Task) -> list[Step]:
     """Recalibration where there is something to recalibrate, and fine-tuning."""
     tracking = any(isinstance(module, _BatchNorm) and module.running_mean is not None for module in model.modules())
-    return [*([Step("batch-norm-recalibration")] if tracking else []), Step("fine-tune")]
+    epochs = enough_epochs(len(task.split("train")), SHOWN)
+    return [*([Step("batch-norm-recalibration")] if tracking else []), Step("fine-tune", epochs=epochs)]
 
 
 def _name(means: Recipe) -> str:
