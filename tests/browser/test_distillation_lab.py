@@ -84,6 +84,17 @@ class Opened:
     def value(self, name: str) -> float:
         return float(self.page.locator(f".ce-{name} .widget-readout").inner_text())
 
+    def wait_for_value(self, name: str, value: float) -> None:
+        """Waits until a slider shows a value that the kernel gave it: that comes with a message of its own."""
+        shown = "document.querySelector(`.ce-${name} .widget-readout`).textContent"
+        script = f"([name, value]) => Math.abs({shown} - value) < 1e-9"
+        self.page.wait_for_function(script, arg=[name, value])
+
+    def answer(self) -> None:
+        """Waits until the kernel has run a cell."""
+        script = "jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({ code: '1' }).done"
+        self.page.evaluate(f"() => {script}")
+
     def click(self, button: str) -> None:
         self.page.locator(f".ce-distill button.ce-{button}").click()
 
@@ -186,10 +197,9 @@ def test_pause_go_on_and_cancel(opened):
     page.wait_for_function("() => parseFloat(document.querySelector('.ce-done').style.width) > 0")
     opened.click("pause")
     page.wait_for_function("() => document.querySelector('.ce-distill .ce-word').textContent === 'paused'")
+    opened.answer()  # the step in hand may still end
     width = page.locator(".ce-done").get_attribute("style")
-    page.evaluate(
-        "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({ code: '1' }).done"
-    )  # the kernel answers meanwhile
+    opened.answer()
     assert page.locator(".ce-done").get_attribute("style") == width
     opened.click("pause")
     page.wait_for_function("(before) => document.querySelector('.ce-done').getAttribute('style') !== before", arg=width)
@@ -222,8 +232,8 @@ def test_the_surface_fills_and_a_click_on_a_cell_sets_both_sliders(opened):
     page.wait_for_selector(".ce-surface .hoverlayer .hovertext")
     page.mouse.click(x, y)
     opened.settle()
-    assert opened.value("param-temperature") == wanted.frame.temperatures[5]
-    assert opened.value("param-alpha") == pytest.approx(wanted.frame.alphas[1])
+    opened.wait_for_value("param-temperature", wanted.frame.temperatures[5])
+    opened.wait_for_value("param-alpha", wanted.frame.alphas[1])
 
 
 def test_every_control_is_reached_by_tab_has_a_name_and_moves_nothing(opened):
