@@ -39,7 +39,7 @@ def _figure(split: str) -> go.Figure:
     traces = []
     for arm in ARMS:
         name, dash = _NAMES[arm], _DASHES[arm]
-        pale = {"color": translucent(_COLOURS[arm], 0.6), "width": 1.5, "dash": dash}
+        pale = {"color": translucent(_COLOURS[arm], 0.75), "width": 1.8, "dash": dash}
         hover = f"{name}, epoch %{{x:.0f}}<br>"
         traces += [
             go.Scatter(name=name, line=pale, mode="lines", hovertemplate=f"{hover}%{{y:.2f}} %<extra></extra>"),
