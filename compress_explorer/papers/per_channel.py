@@ -82,8 +82,9 @@ def one(settings: Settings, name: str, is_folded: bool) -> dict[str, Any]:
     for granularity, scheme in KINDS:
         for bits in settings.bits:
             step = Step("integer", bits=bits, granularity=granularity, scheme=scheme)
-            pair = Pair.of(before, right(compress(network, step).model, test))
-            counts = {"gained": pair.gained, "lost": pair.lost}
+            after = right(compress(network, step).model, test)
+            pair = Pair.of(before, after)
+            counts = {"errors": int((~after).sum()), "gained": pair.gained, "lost": pair.lost}
             found["quantized"].append({"granularity": granularity, "scheme": scheme, "bits": bits, **counts})
     return found
 
