@@ -5,7 +5,8 @@ from importlib.metadata import version
 from compress_explorer.engine.compress import CompressedModel
 from compress_explorer.engine.compress import compress as _compress
 from compress_explorer.engine.cost import cost
-from compress_explorer.engine.distillation.distill import Distilling, distill, distilling
+from compress_explorer.engine.distillation.distill import distill, distilling
+from compress_explorer.engine.distillation.distilling import Distilling
 from compress_explorer.engine.distillation.result import Distillation
 from compress_explorer.engine.distillation.students import StudentDesign, student
 from compress_explorer.engine.distillation.surface import Surface, Surfacing, surface, surfacing

@@ -88,6 +88,10 @@ class Film:
         frame = self._frames[index]
         return frame is not None and frame.exact
 
+    def is_exact(self, index: int) -> bool:
+        """Whether both the frame and the evaluation of a position are exact."""
+        return self.is_settled(index) and self.is_measured(index)
+
     def is_measured(self, index: int) -> bool:
         """Whether the evaluation of a position is exact."""
         evaluation = self.evaluations[index]

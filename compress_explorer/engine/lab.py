@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from compress_explorer.engine.batches import batch_in_order
 from compress_explorer.engine.compress import compress
 from compress_explorer.engine.device import device_of
-from compress_explorer.engine.distillation.distill import curve_split, distilling
+from compress_explorer.engine.distillation.distill import distilling
+from compress_explorer.engine.distillation.distilling import curve_split
 from compress_explorer.engine.distillation.result import Distillation, footprint
 from compress_explorer.engine.distillation.students import StudentDesign
 from compress_explorer.engine.distillation.surface import surfacing

@@ -168,7 +168,7 @@ class LiveEngine:
             film = self._film if self._film is not None and self._film.shows(setting) else None
             own = 0 if film is None else film.values.index(setting.value)
             # What was exact stays so when only the rest of the curve is given up.
-            state: State = "exact" if film is not None and film.is_measured(own) else "cancelled"
+            state: State = "exact" if film is not None and film.is_exact(own) else "cancelled"
             self._tell_last(Update(request, state, "status", setting, index=own, own=own, text="cancelled"))
 
     def _tell_error(self, request: int, setting: Setting, error: BaseException) -> None:
@@ -226,7 +226,7 @@ class LiveEngine:
             self._send("point", request, setting, film, own, own)
         order = curve_order(len(film.values), own, direction)
         if setting.trains_anew:
-            order = [index for index in order if film.is_settled(index) and film.is_measured(index)]
+            order = [index for index in order if film.is_exact(index)]
         nearest = sorted(order, key=lambda index: abs(index - own))
         for index in [index for index in nearest if not film.has_frame(index)]:
             film.settle(index)
@@ -264,9 +264,9 @@ class LiveEngine:
         self._listener(Update(request, state, "status", setting, text=text))
 
     def _is_answered(self, setting: Setting) -> bool:
-        """Whether the accuracy of the setting itself is exact."""
+        """Whether the numbers of the setting itself are exact."""
         film = self._film if self._film is not None and self._film.shows(setting) else None
-        return film is not None and film.is_measured(film.values.index(setting.value))
+        return film is not None and film.is_exact(film.values.index(setting.value))
 
     def _check(self, request: int) -> None:
         if self._requests.is_stale(request):
@@ -284,7 +284,7 @@ class LiveEngine:
         reports: tuple[StepReport, ...] = (),
     ) -> None:
         self._check(request)
-        state: State = "exact" if film.is_measured(own) else "estimating"
+        state: State = "exact" if film.is_exact(own) else "estimating"
         self._listener(Update(request, state, kind, setting, film.sweep(), index, own, text, None, reports))
         self._told = time.monotonic()
         if kind == "point" and not self._requests.is_stale(request):

@@ -124,6 +124,9 @@ def first_point(model: nn.Module, on: Task, cache: EvaluationCache) -> tuple[Eva
     engine.wait(60)
     engine.close()
     engine.join()
+    for update, _ in told.queue:
+        frame = None if update.sweep is None else update.sweep.frames[update.own]
+        assert update.state != "exact" or (frame is not None and frame.exact), "a previewed size is not exact"
     points = [(update.sweep, update.own, batches) for update, batches in told.queue if update.kind == "point"]
     found = [(None if sweep is None else sweep.evaluations[place], batches) for sweep, place, batches in points]
     exact = next(evaluation for evaluation, _ in found if evaluation is not None and evaluation.exact)

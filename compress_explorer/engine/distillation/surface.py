@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from compress_explorer.engine.device import device_of
-from compress_explorer.engine.distillation.distill import Student, check_seeds, curve_split, initial
+from compress_explorer.engine.distillation.beginnings import Student, check_seeds, initial
+from compress_explorer.engine.distillation.distilling import curve_split
 from compress_explorer.engine.distillation.stacked import Stack
 from compress_explorer.engine.distillation.teaching import Teaching, answered, check_networks, labelled
 from compress_explorer.engine.evaluate import BATCH, scores_from

@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn import functional
 
 import compress_explorer as ce
-from compress_explorer.engine.distillation.distill import Student, distill
+from compress_explorer.engine.distillation.beginnings import Student
+from compress_explorer.engine.distillation.distill import distill
 from compress_explorer.engine.distillation.stacked import Stack
 from compress_explorer.engine.distillation.surface import surface, surfacing
 from compress_explorer.engine.task import Split
