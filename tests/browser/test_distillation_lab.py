@@ -206,6 +206,7 @@ def test_pause_go_on_and_cancel(opened):
     opened.click("cancel")
     page.wait_for_function("() => document.querySelector('.ce-distill .ce-word').textContent === 'ready'")
     assert "cancelled" in page.locator(".ce-distill .ce-status").inner_text()
+    opened.settle()  # start was a request, too
     opened.press("epochs", "Home", "ArrowRight")
     assert opened.value("epochs") == EPOCHS
 
