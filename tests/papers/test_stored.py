@@ -35,7 +35,7 @@ def test_every_experiment_has_a_record_of_its_settings_and_data():
 def test_the_networks_of_the_zoo_err_as_their_cards_say():
     for entry in read("per-channel").results:
         assert entry["errors"] == card(entry["network"]).test_size - card(entry["network"]).test_correct
-    for entry in read("lenet-5").results:
+    for entry in read("lenet-5-bundled").results:
         assert entry["errors"]["dense"]["test"] == card("lenet-5").test_size - card("lenet-5").test_correct
 
 
@@ -45,7 +45,7 @@ def test_counts_of_errors_and_of_pairs_agree():
         assert entry["distilled"] - entry["plain"] == entry["lost"] - entry["gained"]
         table_ = [[hinton["images"] - entry["plain"] - entry["lost"], entry["lost"]], [entry["gained"], 0]]
         assert mcnemar(table_, exact=True).pvalue < 1e-3
-    for name in ("lenet-300-100", "lenet-5"):
+    for name in ("lenet-300-100", "lenet-5", "lenet-5-bundled"):
         for entry in read(name).results:
             change = entry["errors"]["shared"]["test"] - entry["errors"]["dense"]["test"]
             assert change == entry["lost"] - entry["gained"]
