@@ -53,7 +53,7 @@ class Settings:
     teacher_width: int = 1200
     student_width: int = 800
     teacher_epochs: int = 24
-    student_epochs: int = 6
+    student_epochs: int = 20
     batch_size: int = 250
     learning_rate: float = 1e-3
     temperature: float = 20.0
@@ -146,32 +146,32 @@ def run(settings: Settings, parts: Parts) -> dict[str, Any]:
         "without-3": (train.of_classes(lambda labels: labels != 3), True),
         "only-7-8": (train.of_classes(lambda labels: (labels == 7) | (labels == 8)), True),
     }
-    found: dict[str, Any] = {
+    logits: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
+    for name, (transfer, taught) in students.items():
+        answers = logits_of(teacher, transfer) if taught else None
+        for seed in settings.seeds:
+            student = fresh(partial(perceptron, settings.student_width), seed)
+            loss, steps = (
+                student_loss(student, transfer, answers, settings),
+                plan(settings, settings.student_epochs, seed),
+            )
+            parts.train(f"{name}-{seed}", student, loss, steps, len(transfer.labels))
+            logits[name, seed] = (logits_of(student, validation), logits_of(student, test))
+    return {
         "images": len(test.labels),
         "teacher": errors(logits_of(teacher, test), test),
-        "students": [],
-    }
-    for seed in settings.seeds:
-        logits = {}
-        for name, (transfer, taught) in students.items():
-            student = fresh(partial(perceptron, settings.student_width), seed)
-            answers = logits_of(teacher, transfer) if taught else None
-            loss = student_loss(student, transfer, answers, settings)
-            parts.train(
-                f"{name}-{seed}", student, loss, plan(settings, settings.student_epochs, seed), len(transfer.labels)
-            )
-            logits[name] = (logits_of(student, validation), logits_of(student, test))
-        found["students"].append(
+        "students": [
             {
                 "seed": seed,
-                "plain": errors(logits["plain"][1], test),
-                "distilled": errors(logits["distilled"][1], test),
-                **discordant(logits["plain"][1], logits["distilled"][1], test),
-                "without_3": with_biases(*logits["without-3"], validation, test, (3,), settings, sign=1),
-                "only_7_8": with_biases(*logits["only-7-8"], validation, test, (7, 8), settings, sign=-1),
+                "plain": errors(logits["plain", seed][1], test),
+                "distilled": errors(logits["distilled", seed][1], test),
+                **discordant(logits["plain", seed][1], logits["distilled", seed][1], test),
+                "without_3": with_biases(*logits["without-3", seed], validation, test, (3,), settings, sign=1),
+                "only_7_8": with_biases(*logits["only-7-8", seed], validation, test, (7, 8), settings, sign=-1),
             }
-        )
-    return found
+            for seed in settings.seeds
+        ],
+    }
 
 
 def errors(logits: Tensor, digits: Digits) -> int:
