@@ -91,3 +91,18 @@ def themed(figure: go.Figure, mode: Mode) -> go.Figure:
     copy = go.Figure(figure)
     copy.layout.template = _TEMPLATES[mode]
     return copy
+
+
+def either_template() -> dict[str, Any]:
+    """A plotly template that reads on light and dark backgrounds alike, for figures that cannot follow the mode."""
+    grey = "#767C86"  # a contrast above 4 to white and to black
+    axis = {"gridcolor": translucent(grey, 0.25), "linecolor": grey, "zerolinecolor": translucent(grey, 0.5)}
+    layout = {
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": FONT, "size": FONT_SIZE, "color": grey},
+        "xaxis": {**axis, "automargin": True},
+        "yaxis": {**axis, "automargin": True},
+        "margin": {"t": 40, "b": 60},
+    }
+    return {"layout": layout}

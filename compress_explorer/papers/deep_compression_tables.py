@@ -9,7 +9,7 @@ import pandas as pd
 
 from compress_explorer.papers.counting import Pair
 from compress_explorer.papers.record import Record
-from compress_explorer.papers.rows import Row, of_pair, over_seeds
+from compress_explorer.papers.rows import Row, of_pair, of_test, over_seeds
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def rows(record: Record) -> Sequence[Row]:
         of_pair(f"change, seed {found[0]['seed']}", paper.error[2], first)
         if len(pairs) == 1
         else over_seeds("change", paper.error[2], [100 * pair.change for pair in pairs], "points of error"),
-        over_seeds("McNemar's p, the smallest of the seeds", "", [min(pair.p_value for pair in pairs)], ""),
+        of_test("McNemar's test, the smallest p of the seeds", min(pair.p_value for pair in pairs)),
         sizes(lambda entry: entry["bytes"]["dense"] / 1000, "file before", paper.size[0], "KB"),
         sizes(lambda entry: entry["bytes"]["coded"] / 1000, "file after", paper.size[1], "KB"),
         sizes(

@@ -21,7 +21,7 @@ from compress_explorer.methods.distillation.kd import apply as kd
 from compress_explorer.papers.counting import Pair
 from compress_explorer.papers.parts import Parts, fresh
 from compress_explorer.papers.record import Record
-from compress_explorer.papers.rows import Row, errors_of_one, over_seeds
+from compress_explorer.papers.rows import Row, errors_of_one, of_test, over_seeds
 from compress_explorer.zoo.augment import random_shift
 from compress_explorer.zoo.datasets import Labelled, mnist
 from compress_explorer.zoo.tasks import DEFINITIONS, images_tensor
@@ -245,7 +245,7 @@ def rows(record: Record) -> Sequence[Row]:
         over_seeds("student, labels alone", "146 errors", [entry["plain"] for entry in students], "errors"),
         over_seeds("student, distilled", "74 errors", [entry["distilled"] for entry in students], "errors"),
         over_seeds("distilled − labels alone", "−72 errors", [pair.lost - pair.gained for pair in pairs], "errors"),
-        over_seeds("McNemar's p, the largest of the seeds", "", [max(pair.p_value for pair in pairs)], ""),
+        of_test("McNemar's test, the largest p of the seeds", max(pair.p_value for pair in pairs)),
         mean("never shown a 3", "206 errors", without, "none", "errors"),
         mean("– of these on 3s", "133 errors", without, "none", "on_classes"),
         mean("– bias of 3 raised, chosen on test as in the paper", "109 errors", without, "by_test", "errors"),

@@ -222,31 +222,37 @@ def rows(record: Record) -> Sequence[Row]:
         over_seeds("dense network", "", _percent(dense["errors"], record), "% error"),
         over_seeds("dense network, iteration of early stopping", "", dense["iteration"], "iterations"),
     ]
-    paper = {
-        7: {"ticket": "better", "again": "worse", "difference": "−0.5", "earlier": "−38 %"},
-        9: {"ticket": "−0.3", "again": "worse"},
-        15: {"ticket": "0", "again": "worse"},
-    }
-    for done in [number for number, entry in rounds.items() if "again" in entry]:
-        entry, said = rounds[done], paper.get(done, {})
-        left = f"{100 * entry['left']:.1f} % left"
-        for kind, words in (("ticket", "winning ticket"), ("again", "the same masks, other weights")):
+    for done in [number for number, entry in rounds.items() if number in PAPER or "again" in entry]:
+        found += _rows_of_a_round(rounds[done], dense, PAPER.get(done, {}), record)
+    return found
+
+
+PAPER = {
+    7: {"ticket": "better", "again": "worse", "difference": "−0.5", "earlier": "−38 %"},
+    9: {"ticket": "−0.3"},
+    15: {"ticket": "0", "again": "worse"},
+}
+"""What the paper says after so many rounds."""
+
+
+def _rows_of_a_round(entry: dict[str, Any], dense: dict[str, Any], paper: dict[str, str], record: Record) -> list[Row]:
+    left = f"{100 * entry['left']:.1f} % left"
+    found = []
+    for kind, words in (("ticket", "winning ticket"), ("again", "the same masks, other weights")):
+        if kind in entry:
             change = [lost - gained for lost, gained in zip(entry[kind]["lost"], entry[kind]["gained"], strict=True)]
             what = f"{left}: {words} − dense"
-            found.append(over_seeds(what, said.get(kind, ""), _percent(change, record), "points of error"))
+            found.append(over_seeds(what, paper.get(kind, ""), _percent(change, record), "points of error"))
+    if "again" in entry:
         pairs = zip(entry["ticket"]["errors"], entry["again"]["errors"], strict=True)
         apart = _percent([one - other for one, other in pairs], record)
-        found.append(
-            over_seeds(f"{left}: ticket − other weights", said.get("difference", ""), apart, "points of error")
-        )
-        found.append(
-            over_seeds(
-                f"{left}: ticket's early stopping against the dense network's",
-                said.get("earlier", ""),
-                [100 * (a / b - 1) for a, b in zip(entry["ticket"]["iteration"], dense["iteration"], strict=True)],
-                "% of iterations",
-            )
-        )
+        what = f"{left}: ticket − other weights"
+        found.append(over_seeds(what, paper.get("difference", ""), apart, "points of error"))
+    earlier = [
+        100 * (one / other - 1) for one, other in zip(entry["ticket"]["iteration"], dense["iteration"], strict=True)
+    ]
+    what = f"{left}: ticket's early stopping against the dense network's"
+    found.append(over_seeds(what, paper.get("earlier", ""), earlier, "% of iterations"))
     return found
 
 

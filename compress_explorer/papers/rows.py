@@ -56,6 +56,11 @@ def over_seeds(what: str, paper: str, values: Sequence[float], unit: str) -> Row
     return Row(what, paper, fmean(values), interval, unit, f"{len(values)} seed{'s' if len(values) > 1 else ''}")
 
 
+def of_test(what: str, p_value: float) -> Row:
+    """The outcome of a test of significance."""
+    return Row(what, "", p_value, None, "p")
+
+
 def table(rows: Sequence[Row]) -> pd.DataFrame:
     """The rows as a table to look at."""
     return pd.DataFrame(
@@ -71,8 +76,10 @@ def table(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def number(value: float) -> str:
-    """A number with three or more digits of which two are decimals below 100."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 100 else f"{value:.2f}"
+    """A number with two decimals, fewer where it is large, and two digits where it is small."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}"
+    return f"{value:.2g}" if 0 < abs(value) < 0.1 else f"{value:.2f}"
 
 
 def _between(interval: Interval | None) -> str:
