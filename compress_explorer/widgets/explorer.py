@@ -219,8 +219,6 @@ class Explorer(ipywidgets.VBox):
         try:
             action()
         except KeyboardInterrupt:
-            # Where the kernel's main thread handles messages, its stop button ends an action half-way.
-            self._move(self.state)
             self._show_failure(CompressExplorerError("The change was interrupted. Make it once more."))
         except Exception as error:  # noqa: BLE001 -- shown in the panel, and raised again by wait()
             self._show_failure(error)
@@ -243,6 +241,16 @@ class Explorer(ipywidgets.VBox):
             self._last_change = (name, now)
 
     def _move(self, new: ExplorerState, history: History | None = None) -> None:
+        """Changes the state. Interrupted half-way, it asks again for the state that stands then."""
+        try:
+            self._set(new, history)
+        except KeyboardInterrupt:
+            # Where the kernel's main thread handles messages, its stop button ends an action anywhere.
+            if self._engine is not None and self.state is not None:
+                self._set(self.state)
+            raise
+
+    def _set(self, new: ExplorerState, history: History | None = None) -> None:
         """The one place where the state changes: checks it, asks the engine, and sets every control."""
         with self._lock:
             engine = self._engine_for(new)

@@ -64,11 +64,14 @@ class StageFeed:
             answered = self._stage.status.get("request", 0) if update.state == "estimating" else request
             self._status(answered, state, self._stage.status.get("position"), update.text)
             return
-        with self._stage.hold_sync():
-            if not self._plays(update.setting, update.sweep):
-                self._show_film(engine, update.setting, update.sweep, controls)
+        if self._plays(update.setting, update.sweep):
+            # Before the status: "exact" stands beside exact numbers only.
+            self._patch(engine, update, update.sweep)
             self._status(request, state, update.own, update.text)
-        self._patch(engine, update, update.sweep)
+            return
+        with self._stage.hold_sync():
+            self._show_film(engine, update.setting, update.sweep, controls)
+            self._status(request, state, update.own, update.text)
 
     def forget(self) -> None:
         """Another model was opened: nothing of the film shown is true of it."""

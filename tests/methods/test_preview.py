@@ -212,7 +212,7 @@ WITHOUT_PREVIEW = {
 
 def test_methods_that_look_at_more_than_the_value_have_no_preview():
     index = WeightIndex.build(LAYERS[0])
-    other = {method.name for method in METHODS if method.result in ("factors", "channels", "coding")}
+    other = {method.name for method in METHODS if method.result in ("factors", "channels", "coding", "trained")}
     assert {method.name for method in METHODS if method.preview is None} == WITHOUT_PREVIEW | other
     for granularity in ("channel", "group"):
         assert integer.preview([index], granularity=granularity) is None
