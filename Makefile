@@ -12,7 +12,7 @@ help:
 	@echo "make format       format the code"
 	@echo "make docs         write docs/methods.md from the catalogue"
 	@echo "make bench        measure the Explorer's latency (benchmarks/)"
-	@echo "make papers       measure the published results again (about an hour)"
+	@echo "make papers       measure the published results again (up to an hour)"
 	@echo "make screenshots  make the pictures of the README (docs/images/)"
 	@echo "make clean        remove the virtual environment and everything made"
 

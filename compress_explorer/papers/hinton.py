@@ -37,7 +37,8 @@ class Settings:
         teacher_width: units of each of the teacher's two hidden layers.
         student_width: those of a student.
         teacher_epochs: passes of the teacher over the training images.
-        student_epochs: those of a student over its transfer set.
+        student_epochs: those of a student over all training images.
+        absent_epochs: those of a student whose transfer set lacks digits.
         batch_size: images of one step.
         learning_rate: Adam's peak; it falls to 0 along a cosine.
         temperature: of the softened probabilities.
@@ -54,6 +55,7 @@ class Settings:
     student_width: int = 800
     teacher_epochs: int = 24
     student_epochs: int = 20
+    absent_epochs: int = 6
     batch_size: int = 250
     learning_rate: float = 1e-3
     temperature: float = 20.0
@@ -149,11 +151,12 @@ def run(settings: Settings, parts: Parts) -> dict[str, Any]:
     logits: dict[tuple[str, int], tuple[Tensor, Tensor]] = {}
     for name, (transfer, taught) in students.items():
         answers = logits_of(teacher, transfer) if taught else None
+        epochs = settings.student_epochs if transfer is train else settings.absent_epochs
         for seed in settings.seeds:
             student = fresh(partial(perceptron, settings.student_width), seed)
             loss, steps = (
                 student_loss(student, transfer, answers, settings),
-                plan(settings, settings.student_epochs, seed),
+                plan(settings, epochs, seed),
             )
             parts.train(f"{name}-{seed}", student, loss, steps, len(transfer.labels))
             logits[name, seed] = (logits_of(student, validation), logits_of(student, test))

@@ -133,7 +133,14 @@ def test_folding_leaves_the_function_and_no_batch_normalization():
 
 TINY: dict[str, Any] = {
     "hinton": hinton.Settings(
-        teacher_width=20, student_width=12, teacher_epochs=1, student_epochs=1, seeds=(1, 2), bias_step=2.0, images=500
+        teacher_width=20,
+        student_width=12,
+        teacher_epochs=1,
+        student_epochs=1,
+        absent_epochs=1,
+        seeds=(1, 2),
+        bias_step=2.0,
+        images=500,
     ),
     "lottery": lottery.Settings(seeds=(1, 2), rounds=1, again=(1,), epochs=1, every=4, images=500),
     "lenet-300-100": deep_compression.Settings(
