@@ -164,7 +164,6 @@ def test_an_experiment_is_measured_once_and_then_read(name, tmp_path):
     again = tiny.measure(tmp_path / "work", tmp_path / "out", said.append)
     assert said == []
     assert (again.results, again.seconds) == (record.results, record.seconds)
-    assert record.seconds > 0
 
 
 def test_more_seeds_leave_the_parts_of_the_others_valid(tmp_path):
