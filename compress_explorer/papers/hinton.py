@@ -5,6 +5,7 @@ layers of 800 units without either. Smaller than in the paper: fewer epochs, 55,
 kept for validation), and no weight constraints on the teacher.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from compress_explorer.engine.statistics import z_value
 from compress_explorer.engine.training.loop import Loss
 from compress_explorer.engine.training.plan import Plan
 from compress_explorer.methods.distillation.batch import Batch
@@ -22,6 +24,7 @@ from compress_explorer.papers.counting import Pair
 from compress_explorer.papers.parts import Parts, fresh
 from compress_explorer.papers.record import Record
 from compress_explorer.papers.rows import Row, errors_of_one, of_test, over_seeds
+from compress_explorer.spec.evaluation import Interval
 from compress_explorer.zoo.augment import random_shift
 from compress_explorer.zoo.datasets import Labelled, mnist
 from compress_explorer.zoo.tasks import DEFINITIONS, images_tensor
@@ -163,6 +166,7 @@ def run(settings: Settings, parts: Parts) -> dict[str, Any]:
     return {
         "images": len(test.labels),
         "teacher": errors(logits_of(teacher, test), test),
+        "changes": changes([(logits["plain", seed][1], logits["distilled", seed][1]) for seed in settings.seeds], test),
         "students": [
             {
                 "seed": seed,
@@ -186,6 +190,14 @@ def discordant(before: Tensor, after: Tensor, digits: Digits) -> dict[str, int]:
     """How many images are right after and were wrong before, and the other way round."""
     pair = Pair.of(before.argmax(1) == digits.labels, after.argmax(1) == digits.labels)
     return {"gained": pair.gained, "lost": pair.lost}
+
+
+def changes(pairs: Sequence[tuple[Tensor, Tensor]], digits: Digits) -> dict[str, int]:
+    """By how many more students an image was lost than gained, in pairs (before, after): the images of each number."""
+    total = torch.zeros(len(digits.labels), dtype=torch.int64)
+    for before, after in pairs:
+        total += (before.argmax(1) == digits.labels).long() - (after.argmax(1) == digits.labels).long()
+    return {str(value): int((total == value).sum()) for value in sorted(set(total.tolist()))}
 
 
 def with_biases(
@@ -248,6 +260,7 @@ def rows(record: Record) -> Sequence[Row]:
         over_seeds("student, labels alone", "146 errors", [entry["plain"] for entry in students], "errors"),
         over_seeds("student, distilled", "74 errors", [entry["distilled"] for entry in students], "errors"),
         over_seeds("distilled − labels alone", "−72 errors", [pair.lost - pair.gained for pair in pairs], "errors"),
+        of_students("– the same, for these students", "−72 errors", found["changes"], len(students)),
         of_test("McNemar's test, the largest p of the seeds", max(pair.p_value for pair in pairs)),
         mean("never shown a 3", "206 errors", without, "none", "errors"),
         mean("– of these on 3s", "133 errors", without, "none", "on_classes"),
@@ -265,3 +278,14 @@ def rows(record: Record) -> Sequence[Row]:
             )
         ),
     ]
+
+
+def of_students(what: str, paper: str, changed: dict[str, int], students: int) -> Row:
+    """The mean change in the number of errors of these students, over other test images."""
+    values = torch.tensor([int(value) for value, count in changed.items() for _ in range(count)]).double()
+    mean, deviation = float(values.mean()), float(values.std())
+    scale = len(values) / students
+    half = z_value() * deviation / math.sqrt(len(values))
+    return Row(
+        what, paper, scale * mean, Interval(scale * (mean - half), scale * (mean + half)), "errors", "test images"
+    )

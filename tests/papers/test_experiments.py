@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 from torch.nn import functional
 
@@ -114,6 +115,19 @@ def test_the_best_bias_is_found():
         if choice == "by_test":
             assert found[choice]["errors"] == min(counts) < found["none"]["errors"]
     assert found["none"]["on_classes"] == int(((logits.argmax(1) != 3) & (labels == 3)).sum())
+
+
+def test_the_change_of_several_students_has_the_interval_of_scipy_over_images():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 10, (500,), generator=generator)
+    digits = hinton.Digits(labels, labels, labels)
+    pairs = [(torch.randn(500, 10, generator=generator), torch.randn(500, 10, generator=generator)) for _ in range(3)]
+    wrong = np.array([[(logits.argmax(1) != labels).numpy() for logits in pair] for pair in pairs], dtype=float)
+    per_image = (wrong[:, 1] - wrong[:, 0]).mean(axis=0)
+    row = hinton.of_students("", "", hinton.changes(pairs, digits), 3)
+    low, high = stats.norm.interval(0.95, loc=500 * per_image.mean(), scale=500 * stats.sem(per_image))
+    assert row.interval
+    assert (row.measured, row.interval.low, row.interval.high) == pytest.approx((500 * per_image.mean(), low, high))
 
 
 def test_folding_leaves_the_function_and_no_batch_normalization():
