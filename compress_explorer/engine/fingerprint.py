@@ -55,6 +55,13 @@ def data_fingerprint(split: Split) -> str | None:
     return hashed.hexdigest()
 
 
+def training_fingerprint(settings: object, *tensors: Tensor) -> str:
+    """Sixteen hexadecimal digits that differ when the settings, told by their ``repr``, or a tensor differ."""
+    hashed = hashlib.blake2b(repr(settings).encode(), digest_size=8)
+    _add(hashed, *tensors)
+    return hashed.hexdigest()
+
+
 def identity(thing: object) -> str | None:
     """What tells a function or a class from every other one; None for what cannot be told apart."""
     try:

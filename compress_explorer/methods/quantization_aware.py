@@ -24,8 +24,7 @@ def apply(
 
     The network computes with quantized weights; their gradient goes, as it is, to the float weights behind them (the
     straight-through estimator). These begin as they were before they were quantized, or, behind a quantizer that looked
-    at data, as it left them. Pruned weights stay zero, and
-    weights that are not quantized are trained as usual.
+    at data, as it left them. Pruned weights stay zero, and weights that are not quantized are trained as usual.
 
     Args:
         weight: float32 [channels, n]; the engine trains what it was before it was quantized.

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from compress_explorer.engine.distillation.beginnings import seeded
 from compress_explorer.engine.training.loop import Loss, Progress, do_nothing, train
 from compress_explorer.engine.training.plan import Plan
 
@@ -136,8 +136,7 @@ class Parts:
 
 def fresh(build: Callable[[], nn.Module], seed: int) -> nn.Module:
     """A network with the random weights of this seed; the caller's random state stays as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return build()
 
 

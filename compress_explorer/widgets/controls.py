@@ -1,5 +1,6 @@
 """The control of a parameter, built from its declaration."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import ipywidgets
@@ -49,3 +50,13 @@ def _reaches_far(parameter: Parameter) -> bool:
     """Whether a slider could reach only a small part of what is allowed, as of a seed."""
     top = parameter.soft_maximum
     return top is not None and parameter.maximum - parameter.minimum >= MANY * (top - parameter.minimum)
+
+
+def exchange(
+    box: ipywidgets.Box, old: Mapping[str, ipywidgets.ValueWidget], new: Mapping[str, ipywidgets.ValueWidget]
+) -> None:
+    """Shows the controls `new` in `box`, and frees those that stood there."""
+    box.children = tuple(new.values())
+    for widget in old.values():
+        widget.unobserve_all()
+        widget.close()

@@ -10,7 +10,7 @@ import ipywidgets
 from compress_explorer.engine.distillation.students import StudentDesign
 from compress_explorer.methods.distillation.catalogue import LOSSES, distillation_loss
 from compress_explorer.spec.parameter import Value
-from compress_explorer.widgets.controls import control
+from compress_explorer.widgets.controls import control, exchange
 from compress_explorer.widgets.lab_state import SOFTENING, STUDENT, TRAINING, LabState
 from compress_explorer.widgets.parts import about_html, button, error_area, error_html
 from compress_explorer.widgets.wishes import Wishes
@@ -164,11 +164,8 @@ class LabPanel(ipywidgets.VBox):
         self.parameters = made
         for name, widget in made.items():
             widget.observe(self._wishes.passed_to(self._actions.value, name), "value")
-        self.values.children = tuple(made.values())
+        exchange(self.values, old, made)
         self.about.value = about_html(loss.summary, loss.formula, loss.source, loss.goes_wrong)
-        for widget in old.values():
-            widget.unobserve_all()
-            widget.close()
 
 
 def _set(widget: ipywidgets.ValueWidget, value: Value) -> None:

@@ -14,7 +14,7 @@ from compress_explorer.methods.ready import READY
 from compress_explorer.spec.method import Method
 from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.report import StepReport
-from compress_explorer.widgets.controls import control
+from compress_explorer.widgets.controls import control, exchange
 from compress_explorer.widgets.method_menu import MethodMenu
 from compress_explorer.widgets.parts import about_html, button, error_area, error_html
 from compress_explorer.widgets.state import ExplorerState, LayerRule
@@ -187,11 +187,8 @@ class Panel(ipywidgets.VBox):
         }
         for name, widget in self.parameters.items():
             widget.observe(self._wishes.passed_to(self._actions.value, name), "value")
-        self.values.children = tuple(self.parameters.values())
+        exchange(self.values, old, self.parameters)
         self.about.value = about_html(method.summary, method.formula, method.source)
-        for widget in old.values():
-            widget.unobserve_all()
-            widget.close()
 
 
 def effects_html(reports: Sequence[StepReport]) -> str:

@@ -19,11 +19,11 @@ from compress_explorer.engine.distillation.teaching import Teaching, answered, l
 from compress_explorer.engine.distillation.trainee import (
     Trainee,
     distillation_loss_of,
-    fingerprint,
     hard_loss,
     learn,
 )
 from compress_explorer.engine.evaluate import evaluate
+from compress_explorer.engine.fingerprint import training_fingerprint
 from compress_explorer.engine.task import Task
 from compress_explorer.engine.training.plan import Plan
 from compress_explorer.spec.distillation import Arm, Curve, DistillationLoss, DistillationProgress
@@ -226,7 +226,7 @@ class Distilling(Iterator[DistillationProgress]):
         how = (setting.loss.name, sorted(setting.values.items()), setting.layers) if arm == "distilled" else ()
         tensors = [lesson.inputs, lesson.labels, *trainee.student.state_dict().values()]
         tensors += [tensor for tensor in (lesson.logits, lesson.features) if tensor is not None]
-        name = fingerprint((how, setting.plan.to_json(), seed), *tensors)
+        name = training_fingerprint((how, setting.plan.to_json(), seed), *tensors)
         return setting.checkpoint / f"seed-{seed}-{arm}-{generation}-{name}.checkpoint"
 
 

@@ -1,6 +1,5 @@
 """One student under training, with all that its checkpoint must keep."""
 
-import hashlib
 from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
@@ -100,12 +99,3 @@ def learn(
             if progress.step % per_epoch == 0:
                 trainee.accuracies[epoch] = measure(trainee.student)
             yield progress
-
-
-def fingerprint(settings: object, *tensors: Tensor) -> str:
-    """Sixteen hexadecimal digits that differ when the settings or a tensor differ."""
-    digest = hashlib.sha256(repr(settings).encode())
-    for tensor in tensors:
-        digest.update(repr((tensor.dtype, tuple(tensor.shape))).encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]

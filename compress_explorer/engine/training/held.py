@@ -4,6 +4,7 @@ Each module's forward function gives the matrix that the network computes with; 
 to the module's parameters. Pruned weights are zero in it, and pass no gradient on.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ LEAST_FACTOR = 2.0**-10
 """The smallest factor of a scale that is trained: a scale neither becomes zero nor changes its sign."""
 
 
-class Held(nn.Module):
+class Held(nn.Module, ABC):
     """What the modules of this file share: a weight before the training, and what is quantized of it afterwards."""
 
     def __init__(self, entry: Weights) -> None:
@@ -25,9 +26,9 @@ class Held(nn.Module):
         super().__init__()
         self.entry = entry
 
+    @abstractmethod
     def code(self) -> Code:
         """The code as it is now; its tensors may be part of a graph."""
-        raise NotImplementedError
 
     def forward(self) -> Tensor:
         """The matrix that the network computes with, float32 [channels, n]."""
