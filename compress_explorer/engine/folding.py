@@ -4,11 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
-
-from compress_explorer.engine.follow import layer_graph
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -30,21 +28,20 @@ def fold(network: nn.Module, pairs: Pairs) -> None:
         _fold(network, convolution, normalization)
 
 
-def foldable_pairs(network: nn.Module) -> Pairs:
-    """The convolutions that a batch normalization alone reads, as far as the network can be followed.
+def foldable_pairs(network: nn.Module, graph: fx.Graph) -> Pairs:
+    """The convolutions that a batch normalization alone reads.
 
     Those that are called twice, share a tensor, or have hooks or parametrizations are none.
+
+    Args:
+        network: in evaluation mode.
+        graph: which of its layers is fed what.
     """
-    return tuple(_pairs(network))
+    return tuple(_pairs(network, graph))
 
 
-def _pairs(network: nn.Module) -> Iterator[tuple[str, str]]:
-    if not any(isinstance(module, _BatchNorm) for module in network.modules()):
-        return
-    try:
-        nodes = list(layer_graph(network).nodes)
-    except Exception:  # noqa: BLE001 -- a forward function can raise anything when it is traced
-        return
+def _pairs(network: nn.Module, graph: fx.Graph) -> Iterator[tuple[str, str]]:
+    nodes = list(graph.nodes)
     calls = Counter(str(node.target) for node in nodes if node.op == "call_module")
     uses = Counter(id(tensor) for _, tensor in _tensors(network))
     for node in nodes:

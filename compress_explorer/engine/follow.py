@@ -35,6 +35,14 @@ def layer_graph(model: nn.Module) -> fx.Graph:
     return tracer.graph
 
 
+def followed(model: nn.Module) -> fx.Graph | None:
+    """`layer_graph`; None where the forward function cannot be followed."""
+    try:
+        return layer_graph(model)
+    except Exception:  # noqa: BLE001 -- a forward function can raise anything when it is traced
+        return None
+
+
 def _written_down(tracer: fx.Tracer, name: str) -> Callable[..., Any]:
     """The forward function of a layer that only notes that it was called."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from compress_explorer.engine.follow import layer_graph
+from compress_explorer.engine.follow import followed
 
 Values = dict[fx.Node, Any]
 """What was computed so far and is still needed."""
@@ -84,10 +84,10 @@ def program_of(model: nn.Module, inputs: Tensor) -> Program | None:
         model: in evaluation mode.
         inputs: a batch.
     """
-    try:
-        nodes = tuple(layer_graph(model).nodes)
-    except Exception:  # noqa: BLE001 -- a forward function can raise anything when it is traced
+    graph = followed(model)
+    if graph is None:
         return None
+    nodes = tuple(graph.nodes)
     if [node.op for node in nodes].count("placeholder") != 1 or nodes[0].op != "placeholder":
         return None
     program = Program(model, nodes, _done_with(nodes))

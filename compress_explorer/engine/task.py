@@ -33,6 +33,19 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
     Raises:
         DataError: when `outputs` is not [n, classes] or a label is outside 0..classes-1.
     """
+    return (predicted(outputs, targets) == targets.to(torch.int64)).to(torch.float32)
+
+
+def predicted(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The index of each sample's largest logit, int64 [n].
+
+    Args:
+        outputs: logits, [n, classes].
+        targets: class indices, [n].
+
+    Raises:
+        DataError: when `outputs` is not [n, classes] or a label is outside 0..classes-1.
+    """
     if not isinstance(outputs, Tensor) or outputs.ndim != 2 or outputs.shape[0] != targets.shape[0]:
         returned = tuple(outputs.shape) if isinstance(outputs, Tensor) else f"a {type(outputs).__name__}"
         raise DataError(
@@ -41,7 +54,7 @@ def accuracy(outputs: Tensor, targets: Tensor) -> Tensor:
             "(outputs, targets) -> one score per sample."
         )
     check_labels(targets, outputs.shape[1])
-    return (outputs.argmax(dim=1) == targets.to(torch.int64)).to(torch.float32)
+    return outputs.argmax(dim=1)
 
 
 class Split:

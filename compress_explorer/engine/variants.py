@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from compress_explorer.engine.batches import batch_in_order
 from compress_explorer.engine.device import device_of
-from compress_explorer.engine.evaluate import BATCH, scores_from
+from compress_explorer.engine.evaluate import BATCH, next_bound, scores_from
 from compress_explorer.engine.measuring import Measuring
 from compress_explorer.engine.memory import in_parts
 from compress_explorer.engine.partial_run import Program
@@ -32,13 +32,11 @@ def evaluate_variants(program: Program | None, variants: Sequence[Variant], meas
     """
     known: list[list[Scores]] = [[] for _ in variants]
     finished: dict[int, Evaluation] = {}
-    samples, seen = measuring.task.split(measuring.split), 0
+    samples, done, seen = measuring.task.split(measuring.split), 0, 0
     device = device_of(next(iter(variants[0].values()))) if variants else torch.device("cpu")
-    for start in range(0, measuring.total, BATCH):
-        end = min(start + BATCH, measuring.total)
+    while len(finished) < len(variants):
+        end = min(measuring.total, next_bound(done, BATCH))
         left = {place: variants[place] for place in range(len(variants)) if place not in finished}
-        if not left:
-            break
 
         def scores(places: range, left: Mapping[int, Variant] = left) -> dict[int, Scores]:
             inputs, targets = batch_in_order(samples, places, device)
@@ -46,11 +44,12 @@ def evaluate_variants(program: Program | None, variants: Sequence[Variant], meas
                 outputs = _outputs(program, left, inputs)
                 return {place: scores_from(measuring.task, output, targets) for place, output in outputs}
 
-        for part in in_parts(scores, range(start, end)):
+        for part in in_parts(scores, range(done, end)):
             for place, found in part.items():
                 known[place].append(found)
-        if end >= min(measuring.total, measuring.next_look(seen)):
-            seen = end
+        done = end
+        if done >= min(measuring.total, measuring.next_look(seen)):
+            seen = done
             for place in left:
                 known[place] = [joined(known[place])]
                 evaluation = measuring.summary(known[place][0])

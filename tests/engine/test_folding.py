@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from compress_explorer.engine.folding import fold, foldable_pairs
+from compress_explorer.engine.folding import Pairs, fold, foldable_pairs
+from compress_explorer.engine.follow import followed
 from compress_explorer.engine.inference_copy import inference_copy, safe_folds
 from tests.case import case
 
@@ -22,6 +23,11 @@ def settled(model: nn.Module) -> nn.Module:
                 nn.init.normal_(module.weight)
                 nn.init.normal_(module.bias)
     return model.eval()
+
+
+def pairs_of(model: nn.Module) -> Pairs:
+    graph = followed(model)
+    return () if graph is None else foldable_pairs(model, graph)
 
 
 def images(channels: int = 3, count: int = 5) -> Tensor:
@@ -107,12 +113,12 @@ def test_what_is_read_twice_shared_hooked_or_computed_is_left_alone():
         "apart": apart,
     }.items():
         with case(name):
-            assert foldable_pairs(settled(model)) == ()
+            assert pairs_of(settled(model)) == ()
 
 
 def test_a_network_that_computes_otherwise_than_it_was_followed_is_found_out():
     model = settled(Seen())
-    assert foldable_pairs(model) == (("conv", "norm"),)
+    assert pairs_of(model) == (("conv", "norm"),)
     assert safe_folds(model, images()) == ()
 
 
@@ -128,7 +134,7 @@ def test_a_shortcut_is_folded_on_both_of_its_ways():
             return torch.relu(self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x))))) + self.short(x))
 
     model = settled(Block())
-    pairs = foldable_pairs(model)
+    pairs = pairs_of(model)
     assert sorted(pairs) == [("conv1", "bn1"), ("conv2", "bn2"), ("short.0", "short.1")]
     network = copy.deepcopy(model)
     fold(network, pairs)
