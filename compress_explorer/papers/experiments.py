@@ -89,7 +89,7 @@ EXPERIMENTS = (
     Experiment(
         "lenet-5",
         "Han, Mao & Dally 2016, Tables 1 and 3",
-        deep_compression.Settings("lenet-5", seeds=(1,), epochs=6, retraining=2, shared=1),
+        deep_compression.Settings("lenet-5", epochs=6, retraining=2, shared=1),
         deep_compression.run,
         deep_compression_tables.rows,
         _MNIST,

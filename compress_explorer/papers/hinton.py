@@ -56,16 +56,16 @@ class Settings:
 
     teacher_width: int = 1200
     student_width: int = 800
-    teacher_epochs: int = 24
+    teacher_epochs: int = 60
     student_epochs: int = 20
-    absent_epochs: int = 6
+    absent_epochs: int = 20
     batch_size: int = 250
     learning_rate: float = 1e-3
     temperature: float = 20.0
-    alpha: float = 0.9
+    alpha: float = 1.0
     shift: int = 2
     dropout: tuple[float, float] = (0.2, 0.5)
-    seeds: tuple[int, ...] = (1, 2, 3)
+    seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
     bias_step: float = 0.1
     bias_end: float = 20.0
     images: int | None = None
