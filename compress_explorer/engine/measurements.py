@@ -8,6 +8,7 @@ from compress_explorer.engine.device import Device, on_device, resolve
 from compress_explorer.engine.evaluate import measure
 from compress_explorer.engine.evaluation_cache import EvaluationCache
 from compress_explorer.engine.fingerprint import data_fingerprint, identity, model_fingerprint
+from compress_explorer.engine.growing import GrowingScores
 from compress_explorer.engine.scores import NOTHING, Scores
 from compress_explorer.engine.summary import summarize, summarize_look
 from compress_explorer.engine.task import Task
@@ -35,7 +36,7 @@ class Measurements:
             device: where to measure; "auto": on the GPU when there is one.
         """
         self._bench, self._task, self._cache = bench, task, cache
-        self._baseline: dict[str, Scores] = {}
+        self._baseline: dict[str, GrowingScores] = {}
         self._partial: OrderedDict[tuple[Recipe, str], Scores] = OrderedDict()
         self._fingerprints: dict[str, str | None] = {}
         self._token = object()
@@ -74,10 +75,9 @@ class Measurements:
             yield evaluation
 
     def _baseline_scores(self, count: int, split: str) -> Scores:
-        known = self._baseline.get(split, NOTHING)
-        for scores in measure(self._original, self._task, split, known=known, until=count):
-            self._baseline[split] = scores
-        return self._baseline.get(split, NOTHING).first(count)
+        if split not in self._baseline:
+            self._baseline[split] = GrowingScores(self._original, self._task, split)
+        return self._baseline[split].first(count)
 
     def _remember(self, key: tuple[Recipe, str], scores: Scores, done: bool) -> None:
         self._partial.pop(key, None)

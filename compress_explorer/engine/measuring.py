@@ -1,10 +1,12 @@
 """On what a model is measured, and when an estimate is precise enough to stop."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from compress_explorer.engine.growing import GrowingScores
 from compress_explorer.engine.scores import FIRST_LOOK, Scores, next_look
-from compress_explorer.engine.summary import summarize_look, summarize_stopped
+from compress_explorer.engine.summary import summarize, summarize_look, summarize_stopped
 from compress_explorer.engine.task import Task
 from compress_explorer.spec.errors import ParameterError
 from compress_explorer.spec.evaluation import Evaluation, Interval
@@ -35,28 +37,40 @@ class Measuring:
     Attributes:
         task: the data and the metric.
         split: its name.
-        baseline: the baseline's scores on the whole split.
+        baseline: the baseline's scores, measured as far as the variants are.
         precision: the half-width, of the interval of the difference on the whole split, at which to stop; None: never.
     """
 
     task: Task
     split: str
-    baseline: Scores
+    baseline: GrowingScores
     precision: float | None
 
     @property
     def total(self) -> int:
         """How many samples the split has."""
-        return len(self.baseline)
+        return self.baseline.total
 
     def summary(self, scores: Scores) -> Evaluation:
         """The evaluation on the samples so far."""
-        summarize = summarize_look if self.precision is None else summarize_stopped
-        return summarize(scores, self.baseline, self.total, self.split)
+        amount_to = summarize_look if self.precision is None else summarize_stopped
+        return amount_to(scores, self.baseline.first(len(scores)), self.total, self.split)
 
     def next_look(self, seen: int) -> int:
         """After how many samples the evaluation is looked at next."""
         return next_look(seen) if self.precision is None else seen + FIRST_LOOK
+
+    def evaluation(self, looks: Iterator[Scores]) -> Evaluation:
+        """The evaluation at the first of the looks that is enough."""
+        return next(filter(self.is_enough, map(self.summary, looks)))
+
+    def unchanged(self) -> Evaluation:
+        """The evaluation of what computes the same as the baseline."""
+        return self.evaluation(self.baseline.looks(self.next_look))
+
+    def uncompressed(self) -> Evaluation:
+        """The baseline's own evaluation, on as many samples as the variant that needed most."""
+        return summarize(self.baseline.known, None, self.total, self.split)
 
     def is_enough(self, evaluation: Evaluation) -> bool:
         """Whether no further samples are needed."""

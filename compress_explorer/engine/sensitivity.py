@@ -12,13 +12,13 @@ from compress_explorer.engine.batches import batch_in_order
 from compress_explorer.engine.bench import Bench
 from compress_explorer.engine.context import Context
 from compress_explorer.engine.device import Device, on_device, resolve
-from compress_explorer.engine.evaluate import BATCH, EXAMPLE, scores_of
+from compress_explorer.engine.evaluate import BATCH, EXAMPLE
 from compress_explorer.engine.folding import Pairs
+from compress_explorer.engine.growing import GrowingScores
 from compress_explorer.engine.inference_copy import inference_copy, safe_folds
 from compress_explorer.engine.measuring import Measuring, check_precision
 from compress_explorer.engine.partial_run import Program, program_of
 from compress_explorer.engine.rebuild import network_of
-from compress_explorer.engine.summary import summarize
 from compress_explorer.engine.sweep import varied
 from compress_explorer.engine.task import Task, check_task
 from compress_explorer.engine.variants import Variant, evaluate_variants
@@ -71,7 +71,8 @@ def sensitivity(
         method: the method's name.
         split: what to measure on.
         precision: measure a setting only until the difference to the baseline that all samples would give is known to
-            this half-width of its interval, or to a twentieth of the difference; e.g. 0.005. None: on all samples.
+            this half-width of its interval, or to a twentieth of the difference; e.g. 0.005. None: on all samples. The
+            baseline, too, is measured only as far as that takes.
         device: where to measure; "auto": on the GPU when there is one.
         progress: called with (settings done, settings in all); it may raise to stop.
         values: the method's parameters; exactly one of them is a sequence of values: it is varied.
@@ -88,8 +89,7 @@ def sensitivity(
     checked = [bench.check(Recipe(step)).steps[0] for step in steps]
     place = resolve(device, bench.model)
     original = on_device(bench.model, place)
-    baseline = scores_of(original, task, split)
-    measuring = Measuring(task, split, baseline, precision)
+    measuring = Measuring(task, split, GrowingScores(original, task, split), precision)
     example, _ = batch_in_order(task.split(split), range(min(BATCH, measuring.total)), place)
     folded = safe_folds(original, example[:EXAMPLE])
     program = program_of(inference_copy(original, folded), example)
@@ -109,7 +109,7 @@ def sensitivity(
         layers=tuple(found),
         evaluations=tuple(map(tuple, found.values())),
         reasons=tuple(reasons.items()),
-        baseline=summarize(baseline, None, measuring.total, split),
+        baseline=measuring.uncompressed(),
     )
 
 
@@ -165,8 +165,7 @@ def _evaluations(
         if same_as[-1] == len(different):
             different.append(setting)
     measured = evaluate_variants(program, [setting.variant for setting in different], measuring)
-    untouched = measuring.summary(measuring.baseline)
-    return [untouched if place is None else measured[place] for place in same_as]
+    return [measuring.unchanged() if place is None else measured[place] for place in same_as]
 
 
 def _place(setting: _Setting, bench: Bench, before: Sequence[_Setting]) -> int | None:

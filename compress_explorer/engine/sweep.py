@@ -8,14 +8,13 @@ from torch import nn
 from compress_explorer.engine.bench import WHOLE_MODEL, Bench
 from compress_explorer.engine.context import Context
 from compress_explorer.engine.device import Device, on_device, resolve
-from compress_explorer.engine.evaluate import measure, scores_of
+from compress_explorer.engine.evaluate import measure
+from compress_explorer.engine.growing import GrowingScores
 from compress_explorer.engine.measuring import Measuring, check_precision
 from compress_explorer.engine.rebuild import network_of
-from compress_explorer.engine.summary import summarize
 from compress_explorer.engine.task import Task, check_task
 from compress_explorer.engine.workpiece import is_unchanged
 from compress_explorer.spec.errors import ParameterError
-from compress_explorer.spec.evaluation import Evaluation
 from compress_explorer.spec.parameter import Value
 from compress_explorer.spec.recipe import Recipe, Step
 from compress_explorer.spec.sweep import Sweep
@@ -41,7 +40,8 @@ def sweep(
         method: the method's name.
         split: what to measure on.
         precision: measure a value only until the difference to the baseline that all samples would give is known to
-            this half-width of its interval, or to a twentieth of the difference; e.g. 0.005. None: on all samples.
+            this half-width of its interval, or to a twentieth of the difference; e.g. 0.005. None: on all samples. The
+            baseline, too, is measured only as far as that takes.
         after: steps to apply before the method.
         device: where to measure; "auto": on the GPU when there is one.
         progress: called with (values done, values in all).
@@ -59,9 +59,7 @@ def sweep(
     steps = [Step(method, ("*",), None, **{**fixed, parameter: point}) for point in points]
     recipes = [bench.check(Recipe([*before.steps, step])) for step in steps]
     place = resolve(device, bench.model)
-    baseline = scores_of(on_device(bench.model, place), task, split)
-    measuring = Measuring(task, split, baseline, precision)
-    total = len(task.split(split))
+    measuring = Measuring(task, split, GrowingScores(on_device(bench.model, place), task, split), precision)
     view = bench.view(WHOLE_MODEL)
     frames, evaluations = [], []
     for done, (recipe, point) in enumerate(zip(recipes, points, strict=True)):
@@ -69,9 +67,10 @@ def sweep(
         frames.append(bench.frame(recipe, point, view))
         work = bench.apply(recipe)
         if is_unchanged(work, bench.original):
-            evaluations.append(measuring.summary(baseline))
+            evaluations.append(measuring.unchanged())
         else:
-            evaluations.append(_evaluation(on_device(network_of(work), place), measuring))
+            network = on_device(network_of(work), place)
+            evaluations.append(measuring.evaluation(measure(network, task, split, looks=measuring.next_look)))
     progress(len(recipes), len(recipes))
     return Sweep(
         recipe=recipes[0],
@@ -81,14 +80,8 @@ def sweep(
         frames=tuple(frames),
         evaluations=tuple(evaluations),
         baseline_file=bench.size(Recipe()).baseline_file,
-        baseline=summarize(baseline, None, total, split),
+        baseline=measuring.uncompressed(),
     )
-
-
-def _evaluation(network: nn.Module, measuring: Measuring) -> Evaluation:
-    """The evaluation on all samples, or on as many as make it precise."""
-    looks = measure(network, measuring.task, measuring.split, looks=measuring.next_look)
-    return next(filter(measuring.is_enough, map(measuring.summary, looks)))
 
 
 def varied(values: dict[str, Any]) -> tuple[str, list[Value], dict[str, Value]]:

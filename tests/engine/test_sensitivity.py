@@ -7,7 +7,8 @@ from torch.nn import functional
 
 from compress_explorer.engine.bench import Bench
 from compress_explorer.engine.compress import compress
-from compress_explorer.engine.evaluate import evaluate, scores_of
+from compress_explorer.engine.evaluate import evaluate
+from compress_explorer.engine.growing import GrowingScores
 from compress_explorer.engine.measuring import Measuring
 from compress_explorer.engine.partial_run import program_of
 from compress_explorer.engine.sensitivity import sensitivity
@@ -115,7 +116,8 @@ def test_early_layers_are_run_once_for_all_settings_of_later_ones():
     program = program_of(bench.model, inputs)
     assert program is not None
     variants = [{name: bench.model.get_submodule(name)} for name in ("first", "second", "twice", "last") for _ in "ab"]
-    baseline = scores_of(bench.model, IMAGES)
+    baseline = GrowingScores(bench.model, IMAGES, "test")
+    baseline.first(len(IMAGES.test))
     calls.update(dict.fromkeys(calls, 0))
     found = evaluate_variants(program, variants, Measuring(IMAGES, "test", baseline, None))
     assert len(set(found)) == 1
@@ -163,6 +165,21 @@ def test_a_sweep_takes_a_precision_too():
         assert evaluation.difference_on_split is not None
         assert truth.difference is not None
         assert evaluation.difference_on_split.low <= truth.difference <= evaluation.difference_on_split.high
+    assert rough.baseline is not None
+    assert rough.baseline.count == max(evaluation.count for evaluation in rough.evaluations if evaluation)
+
+
+def test_to_a_precision_what_changes_nothing_is_measured_no_further_than_needed():
+    large = task(test=9000)
+    for found in (
+        sweep(network(), large, "magnitude", sparsity=[0.0], precision=0.02).evaluations[0],
+        sensitivity(network(), large, "magnitude", sparsity=[0.0], precision=0.02).evaluations[0][0],
+    ):
+        assert found is not None
+        assert (found.difference, found.flips) == (0.0, 0.0)
+        assert 0 < found.count < 1500
+        assert found.difference_on_split is not None
+        assert found.difference_on_split.half_width <= 0.02
 
 
 def test_the_table_has_a_row_for_each_layer_and_value():
