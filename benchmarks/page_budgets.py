@@ -10,7 +10,7 @@ from benchmarks.in_page import Row, notebook, slider
 from compress_explorer.methods import catalogue
 
 PRESSES = 40
-LARGE_PRESSES = 20
+LARGE_PRESSES = 40
 """Of the large network, of which each move makes the worker count all weights."""
 
 BLOCK = 10

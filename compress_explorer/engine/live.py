@@ -38,6 +38,9 @@ QUIET = 1.0
 """The same while the rest of the curve is filled, which tells of every point."""
 
 
+DRAW_FIRST = 0.05
+"""Seconds for which the processors are left to the page, which draws a preview, before weights are counted."""
+
 COUNTING = "counting the weights"
 """Said while previews are shown, until the setting's own frame is exact."""
 
@@ -211,6 +214,8 @@ class LiveEngine:
 
         if film.has_frame(own) and not film.is_settled(own):
             self._send("status", request, setting, film, own, own, COUNTING)
+            self._requests.rest(request, DRAW_FIRST)
+            self._check(request)
         film.settle(own)
         self._send("point", request, setting, film, own, own)
         self._send("reports", request, setting, film, own, own, reports=self.bench.reports(setting.recipe))

@@ -73,6 +73,11 @@ class Requests:
         """Whether nobody waits for this request any more."""
         return self.closed or self._newest != request or self._cancelled >= request
 
+    def rest(self, request: int, seconds: float) -> None:
+        """Waits, as long as somebody waits for this request and no newer one."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.is_stale(request), seconds)
+
     def was_cancelled(self, request: int) -> bool:
         """Whether this is the newest request, and was cancelled."""
         return self._cancelled == request == self._newest and not self.closed
