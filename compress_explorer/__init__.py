@@ -7,9 +7,10 @@ from compress_explorer.engine.compress import compress as _compress
 from compress_explorer.engine.cost import cost
 from compress_explorer.engine.distillation.distill import distill, distilling
 from compress_explorer.engine.distillation.distilling import Distilling
+from compress_explorer.engine.distillation.grid import Surface
 from compress_explorer.engine.distillation.result import Distillation
 from compress_explorer.engine.distillation.students import StudentDesign, student
-from compress_explorer.engine.distillation.surface import Surface, Surfacing, surface, surfacing
+from compress_explorer.engine.distillation.surface import Surfacing, surface, surfacing
 from compress_explorer.engine.evaluate import evaluate
 from compress_explorer.engine.file import load_into as load_compressed
 from compress_explorer.engine.ready import ready_recipe as recipe

@@ -12,6 +12,7 @@ from compress_explorer.engine.compress import compress
 from compress_explorer.engine.device import device_of
 from compress_explorer.engine.distillation.distill import distilling
 from compress_explorer.engine.distillation.distilling import curve_split
+from compress_explorer.engine.distillation.grid import Surface
 from compress_explorer.engine.distillation.result import Distillation, footprint
 from compress_explorer.engine.distillation.students import StudentDesign
 from compress_explorer.engine.distillation.surface import surfacing
@@ -69,6 +70,13 @@ class Measured:
     """The teacher's evaluation on a split."""
 
     evaluation: Evaluation
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """The students of one cell of a surface, measured like those of an ordinary training."""
+
+    found: Distillation
 
 
 @dataclass(frozen=True)
@@ -143,12 +151,22 @@ def surface(
     alphas: Sequence[float],
     plan: Plan,
     seeds: Sequence[int],
-) -> Iterator[SurfaceFrame]:
-    """Trains a student for each temperature, alpha and seed, all together; yields after every step, of all."""
+) -> Iterator[SurfaceFrame | Surface]:
+    """Trains a student for each temperature, alpha and seed, all together; yields after every step, of all.
+
+    At last it yields the students.
+    """
     run = surfacing(
         teacher.model, student, teacher.task, temperatures=temperatures, alphas=alphas, seeds=seeds, plan=plan
     )
     try:
         yield from run
+        yield run.result()
     finally:
         run.close()
+
+
+def measuring_cells(cells: Sequence[tuple[Surface, float, float]]) -> Iterator[Cell]:
+    """Measures the students of some cells, one a step: of each its surface, temperature and alpha."""
+    for trained, temperature, alpha in cells:
+        yield Cell(trained.distillation(temperature, alpha))

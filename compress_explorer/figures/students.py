@@ -142,7 +142,7 @@ def arrays(marks: Sequence[Mark], student: int | None, positions: int) -> dict[s
         "teacher_test_line": np.full(positions, teacher[0] if teacher else _NOWHERE),
         "student_line": np.full(positions, _NOWHERE if student is None else math.log10(student / 1000)),
         "student_sizes_range": _size_range(files),
-        "student_accuracies_range": _accuracy_range([100 * end for mark in marks for end in (mark.low, mark.high)]),
+        "student_accuracies_range": _accuracy_range(marks),
     }
 
 
@@ -166,11 +166,12 @@ def _size_range(sizes: Sequence[int]) -> np.ndarray:
     return np.array([low - margin, high + margin])
 
 
-def _accuracy_range(values: Sequence[float]) -> np.ndarray:
-    """In steps of ten points, so that it seldom moves; networks that fell below half of the best leave the axis."""
-    if not values:
+def _accuracy_range(marks: Sequence[Mark]) -> np.ndarray:
+    """In steps of ten points, so that it seldom moves. The teacher compressed to below half of the best leaves it."""
+    if not marks:
         return np.array([0, 102])
-    best = max(values)
-    low = max(0, 10 * math.floor((min(value for value in values if value >= best / 2) - 1) / 10))
+    best = 100 * max(mark.high for mark in marks)
+    lows = (100 * mark.low for mark in marks if mark.kind not in ("pruned", "quantized") or 100 * mark.low >= best / 2)
+    low = max(0, 10 * math.floor((min(lows, default=best / 2) - 1) / 10))
     high = 100 if best > 90 else 10 * math.ceil((best + 1) / 10)
     return np.array([low, high + 0.03 * (high - low)])

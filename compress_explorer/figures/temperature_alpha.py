@@ -1,7 +1,7 @@
 """The surface of temperature and alpha: the students' accuracy in every cell, and how far its seeds lie apart."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,11 @@ from compress_explorer.figures.panel import Panel
 from compress_explorer.figures.theme import AFTER, new_figure
 from compress_explorer.spec.distillation import SurfaceFrame
 
-CELLS, SPREADS = range(2)
-"""Places of the traces. Cell i of both is temperature i modulo their number, and alpha i divided by it."""
+CELLS, SPREADS, CHARTED = range(3)
+"""Places of the traces. Cell i of each is temperature i modulo their number, and alpha i divided by it."""
 
 _LARGEST_MARK = 20
+_STAR = 16
 _NOWHERE = -1e9
 _HIDDEN = 0.0
 
@@ -28,7 +29,8 @@ def panel(temperatures: Sequence[float], alphas: Sequence[float]) -> Panel:
         temperatures: the columns.
         alphas: the rows.
     """
-    return Panel("Temperature and alpha", _figure(temperatures, alphas), _bindings(), (("you are here", AFTER),))
+    legend = (("★ in the chart", AFTER), ("you are here", AFTER))
+    return Panel("Temperature and alpha", _figure(temperatures, alphas), _bindings(), legend)
 
 
 def cell(point: Any, columns: int, rows: int) -> tuple[int, int] | None:
@@ -49,9 +51,16 @@ def cell(point: Any, columns: int, rows: int) -> tuple[int, int] | None:
 
 
 def _figure(temperatures: Sequence[float], alphas: Sequence[float]) -> go.Figure:
-    """Cells, a ring in each for the spread, and a larger ring for where the sliders stand."""
+    """Cells, each with a ring for its spread and a star when it is in the chart; a larger ring for the sliders."""
     columns, rows = _places(temperatures, alphas)
     ring = {"symbol": "circle-open", "color": "#FFFFFF", "size": [_HIDDEN] * len(columns), "line": {"width": 2}}
+    star = {
+        "symbol": "star",
+        "color": AFTER,
+        "opacity": 1,
+        "size": [_HIDDEN] * len(columns),
+        "line": {"color": "#FFFFFF", "width": 1},
+    }
     traces = [
         go.Heatmap(
             x=columns,
@@ -68,6 +77,7 @@ def _figure(temperatures: Sequence[float], alphas: Sequence[float]) -> go.Figure
             hovertemplate="%{text}<extra></extra>",
         ),
         go.Scatter(x=columns, y=rows, mode="markers", marker=ring, hoverinfo="skip"),
+        go.Scatter(x=columns, y=rows, mode="markers", marker=star, hoverinfo="skip"),
     ]
     disc = {"xsizemode": "pixel", "ysizemode": "pixel", "x0": -13, "x1": 13, "y0": -13, "y1": 13}
     layout: dict[str, Any] = {
@@ -112,6 +122,7 @@ def _bindings() -> tuple[Binding, ...]:
         Binding(("layout", "annotations", 0, "text"), "surface_hint", "label"),
         Binding(("data", CELLS, "text"), "surface_words", "label"),
         Binding(("data", SPREADS, "marker", "size"), "surface_spread", "whole"),
+        Binding(("data", CHARTED, "marker", "size"), "surface_charted", "whole"),
         Binding(("layout", "shapes", 0, "xanchor"), "here_temperature", "scalar"),
         Binding(("layout", "shapes", 0, "yanchor"), "here_alpha", "scalar"),
     )
@@ -123,6 +134,7 @@ def arrays(
     alphas: Sequence[float],
     positions: Sequence[float],
     alpha: float | None,
+    charted: Collection[tuple[int, int]] = (),
 ) -> dict[str, np.ndarray]:
     """Every array of the figure: means [cells] in per cent, marks [cells] in pixels, the place of the sliders [F].
 
@@ -134,6 +146,7 @@ def arrays(
         alphas: the rows.
         positions: the temperatures of the slider.
         alpha: where its slider stands; None when the loss has none.
+        charted: the cells, by the indices of temperature and alpha, whose students stand in the trade-off chart.
     """
     cells = len(temperatures) * len(alphas)
     here = np.interp(np.log2(positions), np.log2(temperatures), np.arange(len(temperatures)))
@@ -147,11 +160,16 @@ def arrays(
         low = float(np.floor(means.min()))
         high = max(float(np.ceil(means.max())), low + 1)
     ends = {"surface_lowest": np.full(len(positions), low), "surface_highest": np.full(len(positions), high)}
-    return {"surface": means, "surface_spread": marks, **ends, **places}
+    columns, rows = _places(temperatures, alphas)
+    stars = np.array([_STAR if cell in charted else _HIDDEN for cell in zip(columns, rows, strict=True)])
+    return {"surface": means, "surface_spread": marks, "surface_charted": stars, **ends, **places}
 
 
 def labels(
-    surface: SurfaceFrame | None, temperatures: Sequence[float], alphas: Sequence[float]
+    surface: SurfaceFrame | None,
+    temperatures: Sequence[float],
+    alphas: Sequence[float],
+    charted: Collection[tuple[int, int]] = (),
 ) -> dict[str, str | list[str]]:
     """What the pointer reads in each cell."""
     columns, rows = _places(temperatures, alphas)
@@ -160,15 +178,37 @@ def labels(
         words = [f"{name}<br>not trained yet; a click sets the sliders" for name in names]
         return {"surface_words": words, "surface_hint": "Surface trains a student in every cell"}
     means, spread = surface.means().T.ravel(), _spread(surface)
-    seeds = len(surface.seeds)
+    seeds, best = len(surface.seeds), _best(surface)
+    notes = [_note(surface, cell in charted, cell == best) for cell in zip(columns, rows, strict=True)]
     return {
         "surface_hint": "",
         "surface_words": [
             f"{name}<br>{text.percent(mean)} on {surface.split}, mean of {seeds} seeds<br>"
-            f"which lie {100 * apart:.2f} points apart<br>epoch {surface.epoch} of {surface.epochs}"
-            for name, mean, apart in zip(names, means, spread, strict=True)
+            f"which lie {100 * apart:.2f} points apart<br>epoch {surface.epoch} of {surface.epochs}{note}"
+            for name, mean, apart, note in zip(names, means, spread, notes, strict=True)
         ],
     }
+
+
+def _best(surface: SurfaceFrame) -> tuple[int, int] | None:
+    """The cell of the highest mean on validation, by the indices of temperature and alpha; None before the end.
+
+    On the test split none is told: to choose there would make its accuracy untrue.
+    """
+    if surface.split != "validation" or surface.epoch < surface.epochs:
+        return None
+    row, column = np.unravel_index(int(surface.means().argmax()), surface.means().shape)
+    return int(row), int(column)
+
+
+def _note(surface: SurfaceFrame, charted: bool, best: bool) -> str:
+    """What the pointer reads below a cell's numbers."""
+    chosen = "<br>the best on validation" if best else ""
+    if charted:
+        return f"{chosen}<br>★ in the chart"
+    if surface.epoch == surface.epochs:
+        return f"{chosen}<br>a click puts it into the chart"
+    return chosen
 
 
 def _spread(surface: SurfaceFrame) -> np.ndarray:

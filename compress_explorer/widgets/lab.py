@@ -2,35 +2,30 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
 import ipywidgets
 import traitlets
-from torch import nn
 
 from compress_explorer.engine import lab as work
 from compress_explorer.engine.distillation.result import Distillation
 from compress_explorer.engine.distillation.students import StudentDesign, student
 from compress_explorer.engine.distillation.surface import ALPHAS, TEMPERATURES
-from compress_explorer.engine.jobs import Ended, Jobs
 from compress_explorer.engine.task import Task
 from compress_explorer.figures import temperature_alpha
 from compress_explorer.spec.distillation import DistillationProgress, SurfaceFrame
 from compress_explorer.spec.errors import ModelError, unknown
 from compress_explorer.widgets.arrangement import LAB
 from compress_explorer.widgets.closing import close_tree
+from compress_explorer.widgets.lab_code import code_for
 from compress_explorer.widgets.lab_feed import LabFeed
-from compress_explorer.widgets.lab_findings import Findings, progress_of
+from compress_explorer.widgets.lab_findings import verdict_of
 from compress_explorer.widgets.lab_panel import LabActions, LabPanel
-from compress_explorer.widgets.lab_state import LabState, code_for, surface_setting
+from compress_explorer.widgets.lab_state import LabState, surface_setting
+from compress_explorer.widgets.lab_worker import Doing, LabWorker, Source
 from compress_explorer.widgets.stage import Stage
-
-Source = Callable[[], tuple[nn.Module, Task]]
-"""Opens a teacher and its task."""
-
-OPEN, TRAIN, SURFACE, RIVALS = "open", "train", "surface", "rivals"
 
 BETWEEN_WORDS = 0.1
 """Seconds that at least pass between two messages on a training's progress: more often nobody can see them."""
@@ -66,12 +61,7 @@ class DistillLab(ipywidgets.VBox):
         self._sources, self._setup = dict(sources), setup
         self._lock = threading.RLock()
         self._closed = False
-        self._failure: BaseException | None = None
-        self._found = Findings()
         self._design: tuple[LabState | None, StudentDesign | None] = (None, None)
-        self._numbers: dict[str, int] = {}
-        self._surface_of: LabState | None = None
-        self._progress: tuple[str, float] = ("", 0.0)
         self._told = 0.0
         first = self._checked(first)
         self._moved_to = first
@@ -79,7 +69,7 @@ class DistillLab(ipywidgets.VBox):
         self._stage = Stage(theme=theme, arrangement=LAB)
         self._stage.on_click(self._clicked)
         self._feed = LabFeed(self._stage)
-        self._jobs = Jobs((OPEN, TRAIN, SURFACE, RIVALS), self._on_news)
+        self._worker = LabWorker(self._lock, self._on_news)
         body = ipywidgets.Box([self._panel, self._stage])
         body.add_class("ce-body")
         super().__init__([body])
@@ -92,13 +82,13 @@ class DistillLab(ipywidgets.VBox):
     def result(self) -> Distillation | None:
         """The students of the present state; None when they were not trained."""
         with self._lock:
-            return self._found.trained.get(self.state.setting)
+            return self._worker.found.trained.get(self.state.setting)
 
     @property
     def surface(self) -> SurfaceFrame | None:
         """The surface of the present student and teacher, as far as it is trained; None when it was not begun."""
         with self._lock:
-            return self._found.surfaces.get(surface_setting(self.state))
+            return self._worker.found.surfaces.get(surface_setting(self.state))
 
     def start(self) -> None:
         """Trains the students of the present state. Returns at once; `wait` waits for them.
@@ -107,12 +97,8 @@ class DistillLab(ipywidgets.VBox):
             CompressExplorerError: when the teacher is not open, or the student does not fit it.
         """
         with self._lock:
-            teacher, design = self._ready()
-            state = self.state
-            plan, seeds = state.plan, tuple(range(state.seeds))
-            steps = work.training(teacher, design, state.loss, dict(state.values), plan, seeds)
-            self._found = self._found.with_begun(state.setting)
-            self._put(TRAIN, steps)
+            self._worker.train(self.state, self._ready())
+            self._asked()
 
     def start_surface(self) -> None:
         """Trains a student for every cell of temperature and alpha, and every seed. Returns at once.
@@ -121,20 +107,32 @@ class DistillLab(ipywidgets.VBox):
             CompressExplorerError: when the teacher is not open, or the student does not fit it.
         """
         with self._lock:
-            teacher, design = self._ready()
-            plan, seeds = self.state.plan, tuple(range(self.state.seeds))
-            self._surface_of = surface_setting(self.state)
-            self._put(SURFACE, work.surface(teacher, design, TEMPERATURES, ALPHAS, plan, seeds))
+            self._worker.train_surface(self.state, self._ready())
+            self._asked()
+
+    def show_cell(self, temperature: float, alpha: float) -> None:
+        """Goes to a cell of the surface: its students, where they are trained, are measured and put into the chart.
+
+        They are compared with the surface's students on hard labels, those at alpha 0. Returns at once.
+
+        Raises:
+            CompressExplorerError: when a value is not allowed.
+        """
+        with self._lock:
+            new = self._checked(self.state.with_mixture(temperature, alpha))
+            self._worker.show_cell(new.setting)  # first, so that nobody sees the new state at rest meanwhile
+            self._move(new)
 
     def pause(self, paused: bool = True) -> None:
         """Lets what trains rest after the step in hand, or go on."""
         with self._lock:
-            self._jobs.pause(paused, TRAIN, SURFACE)
+            self._worker.pause(paused)
             self._show()
 
     def cancel(self) -> None:
-        """Gives up what trains; what is finished stays."""
-        self._jobs.cancel(TRAIN, SURFACE)
+        """Gives up what trains or is measured; what is finished stays."""
+        with self._lock:
+            self._worker.cancel()
 
     def wait(self, timeout: float | None = 120) -> None:
         """Returns when the teacher is open and nothing trains any more.
@@ -143,13 +141,13 @@ class DistillLab(ipywidgets.VBox):
             TimeoutError: when that takes longer than `timeout` seconds.
             Exception: whatever the lab shows as an error.
         """
-        self._jobs.wait((OPEN, TRAIN, SURFACE), timeout)
-        if self._failure is not None:
-            raise self._failure
+        self._worker.wait(timeout)
 
     def to_code(self) -> str:
         """Python code that gives the present numbers without the lab."""
-        return code_for(self.state, self._setup)
+        with self._lock:
+            of_surface = self.state.setting in self._worker.found.of_surface
+            return code_for(self.state, self._setup, of_surface=of_surface)
 
     def close(self) -> None:
         """Stops the worker and frees every widget."""
@@ -157,8 +155,7 @@ class DistillLab(ipywidgets.VBox):
             if self._closed:
                 return
             self._closed = True
-        self._jobs.close()
-        self._jobs.join()
+        self._worker.close()
         for child in self.children:
             close_tree(child)
         self.layout.close()
@@ -186,17 +183,17 @@ class DistillLab(ipywidgets.VBox):
             example=change(lambda state, place: replace(state, example=place)),
             start=lambda: self._guarded(self.start),
             surface=lambda: self._guarded(self.start_surface),
-            pause=lambda: self._guarded(lambda: self.pause(not self._paused)),
+            pause=lambda: self._guarded(lambda: self.pause(not self._worker.doing.paused)),
             cancel=lambda: self._guarded(self.cancel),
         )
 
     def _clicked(self, message: dict[str, Any]) -> None:
-        """A click on a cell of the surface sets both sliders."""
+        """A click on a cell of the surface sets both sliders, and puts its students into the chart."""
         if message.get("figure") != "surface":
             return
         cell = temperature_alpha.cell(message.get("point"), len(TEMPERATURES), len(ALPHAS))
         if cell is not None:
-            self._guarded(lambda: self._change(lambda state: state.with_cell(*cell)))
+            self._guarded(lambda: self.show_cell(TEMPERATURES[cell[0]], ALPHAS[cell[1]]))
 
     def _guarded(self, action: Callable[[], None]) -> None:
         """Runs what a control asked for; an error is shown, for in a callback it would vanish into a log."""
@@ -206,7 +203,7 @@ class DistillLab(ipywidgets.VBox):
             action()
         except Exception as error:  # noqa: BLE001 -- shown in the panel, and raised again by wait()
             with self._lock:
-                self._failure = error
+                self._worker.failure = error
                 self._show_state()
 
     def _change(self, transition: Callable[[LabState], LabState]) -> None:
@@ -222,13 +219,13 @@ class DistillLab(ipywidgets.VBox):
         """The one place where the state changes: checks it, and sets every control and the Stage."""
         with self._lock:
             new = self._checked(new)
-            teacher = self._found.teacher
+            teacher = self._worker.found.teacher
             if teacher is not None and new.teacher == self._moved_to.teacher:
                 self._design = self._designed(teacher.task, new)
                 new = replace(new, example=min(new.example, len(teacher.inputs) - 1))
             exchanged = new.teacher != self._moved_to.teacher
-            self._moved_to, self._failure = new, None
-            self._jobs.forgive()
+            self._moved_to = new
+            self._worker.forgive()
             self.state = new
             if exchanged:
                 self._open_teacher(new)
@@ -249,71 +246,33 @@ class DistillLab(ipywidgets.VBox):
 
     def _open_teacher(self, state: LabState) -> None:
         """Gives up what belongs to the teacher before, and opens another one."""
-        self._jobs.cancel(TRAIN, SURFACE, RIVALS)
-        self._numbers.clear()  # what they still say is of the teacher before
-        self._progress = "", 0.0
-        self._found, self._design, self._surface_of = Findings(), (None, None), None
-        self._put(OPEN, work.opening(self._sources[state.teacher]))
+        self._design = None, None
+        self._worker.open(self._sources[state.teacher])
 
-    def _ready(self) -> tuple[work.Teacher, StudentDesign]:
-        teacher, design = self._found.teacher, self._design[1]
-        if teacher is None or design is None:
+    def _ready(self) -> StudentDesign:
+        design = self._design[1]
+        if self._worker.found.teacher is None or design is None:
             raise ModelError(
                 f"The teacher {self.state.teacher!r} is not open yet, or could not be opened. Wait for it."
             )
-        return teacher, design
+        return design
 
-    def _put(self, name: str, steps: Iterator[object]) -> None:
-        if name != RIVALS:
-            self._failure = None
-        if name in (TRAIN, SURFACE):
-            self._progress = "the teacher answers", 0.0
-        self._numbers[name] = self._jobs.put(name, steps)
-        if name in (TRAIN, SURFACE):
-            self._feed.accept()
+    def _asked(self) -> None:
+        """A training was asked for."""
+        self._feed.accept()
+        self._show()
+
+    def _on_news(self, news: object) -> None:
+        """The worker found something; what it says of steps alone is shown now and then."""
+        if self._closed:
+            return
+        if isinstance(news, work.Teacher):
+            self._design = self._designed(news.task, self.state)
+        now = time.monotonic()
+        step = isinstance(news, DistillationProgress | SurfaceFrame)
+        if not step or now - self._told >= BETWEEN_WORDS:
+            self._told = now
             self._show()
-
-    def _on_news(self, name: str, number: int, news: object) -> None:
-        """News from the worker, in its thread; what is not of the newest job of its kind is dropped."""
-        with self._lock:
-            if self._closed or number != self._numbers.get(name):
-                return
-            if isinstance(news, Ended):
-                self._ended(name, news)
-            else:
-                self._learned(name, news)
-            now = time.monotonic()
-            step = isinstance(news, DistillationProgress | SurfaceFrame)
-            if not step or now - self._told >= BETWEEN_WORDS:
-                self._told = now
-                self._show()
-
-    def _learned(self, name: str, news: object) -> None:
-        """Puts news into the findings."""
-        if name in (OPEN, RIVALS):
-            self._found = self._found.with_teacher_news(news)
-            if isinstance(news, work.Teacher):
-                self._design = self._designed(news.task, self.state)
-        elif isinstance(news, SurfaceFrame):
-            assert self._surface_of is not None
-            self._found = self._found.with_surface(self._surface_of, news)
-            self._progress = progress_of(news)
-        elif isinstance(news, DistillationProgress | Distillation):
-            self._found = self._found.with_training_news(news)
-            self._progress = progress_of(news)
-
-    def _ended(self, name: str, ended: Ended) -> None:
-        if ended.error is not None:
-            self._failure = ended.error
-        elif name == OPEN and self._found.teacher is not None:
-            teacher = self._found.teacher
-            self._put(RIVALS, work.measuring(teacher))
-        if name in (TRAIN, SURFACE):
-            self._progress = ("cancelled" if ended.cancelled else ""), 0.0
-
-    @property
-    def _paused(self) -> bool:
-        return "paused" in (self._jobs.state(TRAIN), self._jobs.state(SURFACE))
 
     def _show_state(self) -> None:
         """Sets the controls to the state, and shows the rest."""
@@ -327,22 +286,20 @@ class DistillLab(ipywidgets.VBox):
         with self._lock:
             if self._closed:
                 return
-            teacher, design, result = self._found.teacher, self._design[1], self.result
-            busy = bool(self._jobs.state(TRAIN) or self._jobs.state(SURFACE))
-            examples = 0 if teacher is None else len(teacher.inputs)
+            found, doing, design = self._worker.found, self._worker.doing, self._design[1]
+            examples = 0 if found.teacher is None else len(found.teacher.inputs)
             self._panel.show_examples(self.state.example, examples)
-            self._panel.show_work(paused=self._paused, busy=busy, ready=design is not None)
-            self._panel.show_words(design, "" if result is None else result.verdict, self._failure)
-            self._feed.show(self._found, self.state, design, self._panel.controls)
-            self._feed.status(*self._status(teacher is not None, busy))
+            self._panel.show_work(paused=doing.paused, busy=doing.busy, ready=design is not None)
+            self._panel.show_words(design, verdict_of(found, self.state), self._worker.failure)
+            self._feed.show(found, self.state, design, self._panel.controls)
+            self._feed.status(*self._status(found.teacher is not None, doing))
 
-    def _status(self, is_open: bool, busy: bool) -> tuple[str, str, str, float | None]:
+    def _status(self, is_open: bool, doing: Doing) -> tuple[str, str, str, float | None]:
         """State, its word, what stands below it, and the progress."""
-        words, fraction = self._progress
-        if self._failure is not None:
-            return "error", "error", str(self._failure), None
+        if self._worker.failure is not None:
+            return "error", "error", str(self._worker.failure), None
         if not is_open:
             return "estimating", "opening", "the teacher", None
-        if busy:
-            return "estimating", "paused" if self._paused else "training", words, fraction
-        return "exact", "ready", words, None
+        if doing.busy:
+            return "estimating", "paused" if doing.paused else doing.word, doing.words, doing.fraction
+        return "exact", "ready", doing.words, None

@@ -44,6 +44,7 @@ class View:
         epochs: of that training.
         teacher: the teacher's accuracy on the split of the curves; None while unknown.
         surface: as far as it is trained; None: no epoch is complete.
+        charted: the cells, by the indices of temperature and alpha, whose students stand in the chart.
         alpha: where its slider stands; None when the loss has none.
         marks: the networks of the trade-off.
         file: bytes of the student's file; None while unknown.
@@ -62,6 +63,7 @@ class View:
     epochs: int = 1
     teacher: float | None = None
     surface: SurfaceFrame | None = None
+    charted: frozenset[tuple[int, int]] = frozenset()
     alpha: float | None = None
     marks: tuple[Mark, ...] = ()
     file: int | None = None
@@ -145,7 +147,7 @@ def _arrays(view: View) -> dict[str, np.ndarray]:
     return {
         **({} if view.example is None else softened.arrays(view.example)),
         **learning_curves.arrays(view.curves, view.seeds, view.epochs, view.teacher, count),
-        **temperature_alpha.arrays(view.surface, TEMPERATURES, ALPHAS, view.positions, view.alpha),
+        **temperature_alpha.arrays(view.surface, TEMPERATURES, ALPHAS, view.positions, view.alpha, view.charted),
         **students.arrays(view.marks, view.file, count),
     }
 
@@ -154,7 +156,7 @@ def _labels(view: View) -> dict[str, Any]:
     return {
         **({} if view.example is None else softened.labels(view.example, view.classes)),
         **learning_curves.labels(view.curves_of),
-        **temperature_alpha.labels(view.surface, TEMPERATURES, ALPHAS),
+        **temperature_alpha.labels(view.surface, TEMPERATURES, ALPHAS, view.charted),
         **students.labels(view.marks),
     }
 

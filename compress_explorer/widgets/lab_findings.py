@@ -5,17 +5,19 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from compress_explorer.engine.distillation.grid import Surface
 from compress_explorer.engine.distillation.result import Distillation
+from compress_explorer.engine.distillation.surface import ALPHAS, TEMPERATURES
 from compress_explorer.engine.lab import Measured, Rival, Teacher
 from compress_explorer.figures.learning_curves import Curves
 from compress_explorer.figures.picture import data_uri, pixels_of
 from compress_explorer.figures.softened import Example
 from compress_explorer.figures.students import Mark
 from compress_explorer.methods.distillation.softened import softened
-from compress_explorer.spec.distillation import Curve, DistillationProgress, SurfaceFrame
+from compress_explorer.spec.distillation import Arm, Curve, DistillationProgress, SurfaceFrame
 from compress_explorer.spec.evaluation import Evaluation
 from compress_explorer.widgets.lab_film import Trained, View
-from compress_explorer.widgets.lab_state import LabState, surface_setting
+from compress_explorer.widgets.lab_state import SURFACE_LOSS, LabState, cell_of, surface_setting
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +32,8 @@ class Findings:
         curves: of its students.
         trained: the result of each finished training, by its setting; the newest last.
         surfaces: of which an epoch is complete, by the setting that it was trained with.
+        grids: the students of each finished surface, by the same setting.
+        of_surface: the settings in `trained` whose students are a surface's.
     """
 
     teacher: Teacher | None = None
@@ -39,6 +43,8 @@ class Findings:
     curves: Curves = field(default_factory=dict)
     trained: Mapping[LabState, Distillation] = field(default_factory=dict)
     surfaces: Mapping[LabState, SurfaceFrame] = field(default_factory=dict)
+    grids: Mapping[LabState, Surface] = field(default_factory=dict)
+    of_surface: frozenset[LabState] = frozenset()
 
     def with_teacher_news(self, news: object) -> "Findings":
         """After news of the opening of a teacher."""
@@ -63,8 +69,12 @@ class Findings:
             return replace(self, curves={**self.curves, (news.arm, news.seed): news.curve})
         assert isinstance(news, Distillation)
         assert self.curves_of is not None
-        others = {setting: found for setting, found in self.trained.items() if setting != self.curves_of}
-        return replace(self, trained={**others, self.curves_of: news})
+        return replace(self, trained=self._with(self.curves_of, news), of_surface=self.of_surface - {self.curves_of})
+
+    def _with(self, setting: LabState, students: Distillation) -> dict[LabState, Distillation]:
+        """All that is trained with these students, the newest last."""
+        others = {known: found for known, found in self.trained.items() if known != setting}
+        return {**others, setting: students}
 
     def with_surface(self, setting: LabState, frame: SurfaceFrame) -> "Findings":
         """After a step of a surface."""
@@ -72,6 +82,22 @@ class Findings:
         if frame.epoch == 0 or (known is not None and known.epoch == frame.epoch and known.step < frame.step):
             return self
         return replace(self, surfaces={**self.surfaces, setting: frame})
+
+    def with_grid(self, setting: LabState, surface: Surface) -> "Findings":
+        """After a surface is finished."""
+        return replace(self, grids={**self.grids, setting: surface})
+
+    def with_cell(self, setting: LabState, students: Distillation) -> "Findings":
+        """After the students of a surface's cell were measured."""
+        return replace(self, trained=self._with(setting, students), of_surface=self.of_surface | {setting})
+
+    def with_curves_of(self, setting: LabState) -> "Findings":
+        """With the curves of students that are trained. Not to be called while others are being trained."""
+        pairs = self.trained[setting].pairs
+        curves: dict[tuple[Arm, int], Curve] = {}
+        for pair in pairs:
+            curves |= {("distilled", pair.seed): pair.distilled.curve, ("hard", pair.seed): pair.hard.curve}
+        return replace(self, curves_of=setting, curves=curves)
 
 
 def progress_of(news: DistillationProgress | SurfaceFrame | Distillation) -> tuple[str, float]:
@@ -82,6 +108,14 @@ def progress_of(news: DistillationProgress | SurfaceFrame | Distillation) -> tup
     if isinstance(news, SurfaceFrame):
         return f"surface, {epoch}", news.step / news.steps
     return f"seed {news.seed + 1}, {epoch}", news.fraction
+
+
+def verdict_of(found: Findings, state: LabState) -> str:
+    """What was found of the state's students, in words; "" before they are trained."""
+    result = found.trained.get(state.setting)
+    if result is None:
+        return ""
+    return f"{result.verdict} Students of the surface." if state.setting in found.of_surface else result.verdict
 
 
 def view(found: Findings, state: LabState, key: str, file: int | None) -> View:
@@ -109,6 +143,7 @@ def view(found: Findings, state: LabState, key: str, file: int | None) -> View:
         epochs=shown.epochs,
         teacher=None if on_curve is None else on_curve.value,
         surface=found.surfaces.get(surface_setting(state)),
+        charted=_charted(found, state),
         alpha=state.alpha,
         marks=_marks(found),
         file=file,
@@ -144,6 +179,18 @@ def _trained_at(found: Findings, state: LabState, temperature: float) -> Trained
     return Trained(tuple(pair.distilled.test.value for pair in result.pairs), result.comparison("test"))
 
 
+def _charted(found: Findings, state: LabState) -> frozenset[tuple[int, int]]:
+    """The cells of the state's surface whose students stand in the chart, by the indices of temperature and alpha."""
+    base = surface_setting(state)
+    same = (entry for entry in found.trained if entry.loss == SURFACE_LOSS and surface_setting(entry) == base)
+    cells = map(cell_of, same)
+    return frozenset(
+        (TEMPERATURES.index(temperature), ALPHAS.index(alpha))
+        for temperature, alpha in cells
+        if temperature in TEMPERATURES and alpha in ALPHAS
+    )
+
+
 def _marks(found: Findings) -> tuple[Mark, ...]:
     """Every network that was measured on the test split."""
     marks = []
@@ -158,6 +205,7 @@ def _marks(found: Findings) -> tuple[Mark, ...]:
             ("hard", [pair.hard.test.value for pair in result.pairs]),
         ):
             words = setting.student_words
+            words = words if setting not in found.of_surface else f"{words}, of the surface"
             words = f"({setting.loss_words}; {words})" if kind == "distilled" else f"({words})"
             mean = float(np.mean(accuracies))
             file = result.student_footprint.file_bytes

@@ -200,8 +200,16 @@ class LabState:
 
     def with_cell(self, temperature: int, alpha: int) -> "LabState":
         """Temperature and alpha of a cell of the surface, by its indices; the loss becomes the surface's."""
+        return self.with_mixture(TEMPERATURES[temperature], ALPHAS[alpha])
+
+    def with_mixture(self, temperature: float, alpha: float) -> "LabState":
+        """The surface's loss with this temperature and alpha.
+
+        Raises:
+            CompressExplorerError: when a value is not allowed.
+        """
         state = self if self.loss == SURFACE_LOSS else self.with_loss(SURFACE_LOSS)
-        return state.with_value("temperature", TEMPERATURES[temperature]).with_value("alpha", ALPHAS[alpha])
+        return state.with_value("temperature", temperature).with_value("alpha", alpha)
 
     def checked(self) -> "LabState":
         """The same with every value filled in, when all of it is valid.
@@ -253,29 +261,12 @@ def surface_setting(state: LabState) -> LabState:
     return replace(state, loss=SURFACE_LOSS, values=(), temperature=float(TEMPERATURE.default), example=0)
 
 
+def cell_of(setting: LabState) -> tuple[float, float]:
+    """Temperature and alpha of a setting with the surface's loss."""
+    values = dict(setting.values)
+    return float(values["temperature"]), float(values["alpha"])
+
+
 def plain_number(value: Value) -> str:
     """A value as short as it can be told."""
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def code_for(state: LabState, setup: str = "") -> str:
-    """Code that gives the numbers of `state` without a lab.
-
-    Args:
-        state: what is shown.
-        setup: the lines that make `teacher` and `task`; "" for a bundled teacher.
-    """
-    opening = setup or f"teacher, task = ce.load({state.teacher!r})"
-    values = "".join(f", {name}={value!r}" for name, value in state.values)
-    return (
-        "import compress_explorer as ce\n\n"
-        f"{opening}\n"
-        f"student = ce.student(task, width={state.width}, depth={state.depth}, kind={state.kind!r})\n"
-        "distillation = ce.distill(\n"
-        f"    teacher, student, task, loss={state.loss!r}, seeds={tuple(range(state.seeds))!r},\n"
-        f"    plan=ce.TrainingPlan(epochs={state.epochs}, batch_size={state.batch_size}, "
-        f"learning_rate={state.learning_rate!r}){values},\n"
-        ")\n"
-        "print(student.file_bytes)\n"
-        "print(distillation.verdict)\n"
-    )

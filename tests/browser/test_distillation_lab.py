@@ -235,6 +235,21 @@ def test_the_surface_fills_and_a_click_on_a_cell_sets_both_sliders(opened):
     opened.settle()
     opened.wait_for_value("param-temperature", wanted.frame.temperatures[5])
     opened.wait_for_value("param-alpha", wanted.frame.alphas[1])
+    # The students of the cell stand in strip and chart, measured on test, and the cell has its star.
+    clicked = (wanted.frame.temperatures[5], wanted.frame.alphas[1])
+    accuracies = {
+        cell: sum(ce.evaluate(wanted.student(*cell, seed), task).value for seed in wanted.frame.seeds) / 3
+        for cell in (clicked, wanted.best())
+    }
+    shown = float(opened.attribute(".ce-accuracy [data-ce-value]", "data-ce-value"))
+    assert shown == pytest.approx(accuracies[clicked], abs=1e-9)
+    page.wait_for_function(
+        "(star) => document.querySelector('.ce-surface .js-plotly-plot').data[2].marker.size[star] > 0",
+        arg=columns + 5,
+    )
+    drawn = opened.drawn("tradeoff", 3, "y")
+    for cell, accuracy in accuracies.items():
+        assert any(value == pytest.approx(100 * accuracy, rel=1e-5) for value in drawn), (cell, drawn)
 
 
 def test_every_control_is_reached_by_tab_has_a_name_and_moves_nothing(opened):

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,11 +106,12 @@ def surface() -> SurfaceFrame:
 
 def test_the_surface_shows_means_and_spreads_and_a_click_gives_its_cell():
     positions = (1.0, 4.0, 8.0)
-    arrays = temperature_alpha.arrays(surface(), TEMPERATURES, ALPHAS, positions, 0.5)
+    charted = {(2, 0)}
+    arrays = temperature_alpha.arrays(surface(), TEMPERATURES, ALPHAS, positions, 0.5, charted)
     panel = temperature_alpha.panel(TEMPERATURES, ALPHAS)
-    labels = temperature_alpha.labels(surface(), TEMPERATURES, ALPHAS)
+    labels = temperature_alpha.labels(surface(), TEMPERATURES, ALPHAS, charted)
     figure = apply_bindings(panel.figure, panel.bindings, arrays, 1, None, labels)
-    cells, marks = figure.data
+    cells, marks, stars = figure.data
     for place in range(6):
         found = temperature_alpha.cell(place, 3, 2)
         assert found == (cells.x[place], cells.y[place])
@@ -119,15 +121,30 @@ def test_the_surface_shows_means_and_spreads_and_a_click_gives_its_cell():
         assert marks.marker.size[place] == pytest.approx(20 * (i + 2 * j) / 4)
         assert f"T = {TEMPERATURES[i]:g}, α = {ALPHAS[j]:g}" in cells.text[place]
         assert f"{i + 2 * j:.2f} points apart" in cells.text[place]
+        assert (stars.x[place], stars.y[place]) == found
+        assert (stars.marker.size[place] > 0, "★" in cells.text[place]) == (found in charted,) * 2
     here = figure.layout.shapes[0]
     assert (here.xanchor, here.yanchor) == (1.5, 0.5)  # 4 lies midway between 2 and 8 in octaves
     assert cells.zmin <= min(cells.z) <= max(cells.z) <= cells.zmax
     for bad in (6, -1, [2, 0], [0, 3], "1", None, [0], [0.5, 1]):
         assert temperature_alpha.cell(bad, 3, 2) is None, bad
     assert temperature_alpha.cell([1, 2], 3, 2) == (2, 1)
+    assert notes(surface()) == {}  # before the end there is neither a choice nor a click
+    ended = replace(surface(), epoch=4, epochs=4, split="validation")
+    assert notes(ended) == {(2, 1): ["the best on validation"]}
+    assert notes(replace(ended, split="test")) == {}
     untrained = temperature_alpha.arrays(None, TEMPERATURES, ALPHAS, positions, None)
     assert np.isnan(untrained["surface"]).all()
     assert (untrained["surface_lowest"] < untrained["surface_highest"]).all()
+
+
+def notes(frame: SurfaceFrame) -> dict[tuple[int, int] | None, list[str]]:
+    """What is said of choosing a cell, by cell."""
+    texts = temperature_alpha.labels(frame, TEMPERATURES, ALPHAS)["surface_words"]
+    said = {temperature_alpha.cell(place, 3, 2): words.split("<br>") for place, words in enumerate(texts)}
+    found = {cell: [line for line in lines if "best" in line] for cell, lines in said.items()}
+    assert all(("a click puts" in lines[-1]) == (frame.epoch == frame.epochs) for lines in said.values())
+    return {cell: lines for cell, lines in found.items() if lines}
 
 
 def test_the_figures_are_plain_data_for_the_browser():
@@ -163,5 +180,7 @@ def test_the_trade_off_shows_every_network_at_its_size_and_accuracy():
     low, high = figure.layout.xaxis.range
     assert low < 0 < math.log10(20) < high
     assert figure.layout.yaxis.range[0] == 80  # the network that fell below half of the best leaves the axis
+    weak = students.arrays([*marks, Mark("distilled", "(T 20)", 5000, 0.4, 0.34, 0.5)], 5000, 2)
+    assert weak["student_accuracies_range"][0] == 30  # a student does not, however weak
     empty = students.arrays([], None, 2)
     assert empty.keys() == arrays.keys()

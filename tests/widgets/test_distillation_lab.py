@@ -13,6 +13,7 @@ from ipywidgets.widgets.widget import _instances
 from torch import nn
 
 import compress_explorer as ce
+from compress_explorer.engine.distillation.surface import ALPHAS, TEMPERATURES
 from compress_explorer.spec.errors import CompressExplorerError, FileFormatError, TrainingError
 from compress_explorer.widgets import film as films
 from compress_explorer.widgets.film import apply_patch
@@ -139,6 +140,76 @@ def test_the_surface_is_the_engine_s_and_a_click_sets_both_sliders(lab):
     assert lab.state == before
 
 
+def test_cells_of_a_finished_surface_stand_in_the_chart_like_other_students(lab):
+    lab.show_cell(3.0, 0.4)
+    lab.wait(60)
+    assert shown(lab)[1] is None  # nothing is trained there yet
+    lab.start_surface()
+    lab.wait(120)
+    task = small_task()
+    plan = ce.TrainingPlan(epochs=2, learning_rate=lab.state.learning_rate)
+    wanted = ce.surface(small_teacher(), ce.student(task, width=4, depth=1), task, seeds=(0, 1), plan=plan)
+
+    def charted() -> dict[str, list[float]]:
+        numbers = films.numbers(lab._stage.film)
+        return {kind: list(numbers[f"{kind}_accuracies"]) for kind in ("distilled", "hard")}
+
+    def means(temperature: float, alpha: float) -> float:
+        students = [wanted.student(temperature, alpha, seed) for seed in (0, 1)]
+        return 50 * sum(ce.evaluate(student, task).value for student in students)
+
+    # The best on validation stands there by itself; the sliders stay.
+    best = wanted.best()
+    assert (lab.state.temperature, lab.state.alpha) == (3.0, 0.4)
+    assert charted() == {
+        "distilled": pytest.approx([means(*best)], rel=1e-6),
+        "hard": pytest.approx([means(best[0], 0.0)], rel=1e-6),
+    }
+    cells = [(row, column) for row, column in ((1, 1), (6, 5), (3, 2)) if (TEMPERATURES[row], ALPHAS[column]) != best]
+    for row, column in cells:
+        point = column * len(TEMPERATURES) + row
+        lab._stage._handle_custom_msg({"type": "click", "figure": "surface", "trace": 0, "point": point}, [])
+    lab.wait(60)
+    chosen = [(TEMPERATURES[row], ALPHAS[column]) for row, column in cells]
+    assert sorted(charted()["distilled"]) == pytest.approx(sorted(means(*cell) for cell in [best, *chosen]), rel=1e-6)
+    stars = films.numbers(lab._stage.film)["surface_charted"]
+    assert sum(stars > 0) == len(cells) + 1
+    for row, column in cells:
+        assert stars[column * len(TEMPERATURES) + row] > 0
+    # Strip, words, curves and code are those of the cell that was clicked last.
+    accuracy = means(*chosen[-1]) / 100
+    size, shown_accuracy, state = shown(lab)
+    assert lab.result is not None
+    assert (size, state) == (lab.result.student_footprint.file_bytes, "exact")
+    assert shown_accuracy == pytest.approx(accuracy, abs=1e-12)
+    assert lab.result.verdict in lab._panel.verdict.value
+    assert lab._worker.found.curves_of == lab.state.setting
+    assert lab._worker.found.curves["hard", 1] == lab.result.pairs[1].hard.curve
+    found: dict[str, Any] = {"teacher": small_teacher(), "task": small_task()}
+    code = lab.to_code().replace("print(", "(")
+    exec(compile(code, "code", "exec"), found)  # the lab's own code, its output left out
+    assert accuracies(found["distillation"]) == accuracies(lab.result)
+    # An ordinary training of the same cell takes its place.
+    lab.start()
+    lab.wait(60)
+    assert len(charted()["distilled"]) == len(cells) + 1
+    assert "ce.distill(" in lab.to_code()
+
+
+def test_on_a_task_without_validation_no_cell_is_chosen():
+    task = small_task()
+    lab = ce.distill_lab(small_teacher(), ce.Task(name="small", test=task.test, train=task.train))
+    quick(lab, epochs=1)
+    lab.wait(60)
+    lab.start_surface()
+    lab.wait(60)
+    assert lab._worker.found.trained == {}
+    lab.show_cell(2.0, 0.2)
+    lab.wait(60)
+    assert len(lab._worker.found.trained) == 1
+    lab.close()
+
+
 def test_soft_targets_are_those_of_the_teacher(lab):
     task, teacher = small_task(), small_teacher()
     inputs, targets = task.test.in_order(range(60))
@@ -182,13 +253,13 @@ def test_pause_rests_and_a_resumed_training_finds_the_same(lab):
     lab.start()
     assert trained.wait(30)
     lab._panel.pause.click()
-    assert lab._jobs.state("train") == "paused"
-    lab._jobs.put("open", iter(()))  # the worker is alive, and what it does next comes after the step in hand
-    lab._jobs.wait(("open",), 30)
-    step = lab._progress
+    assert lab._worker._jobs.state("train") == "paused"
+    lab._worker._jobs.put("open", iter(()))  # the worker is alive, and what it does next comes after the step in hand
+    lab._worker._jobs.wait(("open",), 30)
+    step = lab._worker.doing
     with pytest.raises(TimeoutError):
         lab.wait(0.1)
-    assert (lab._progress, lab._stage.status["word"], lab._panel.pause.description) == (step, "paused", "Go on")
+    assert (lab._worker.doing, lab._stage.status["word"], lab._panel.pause.description) == (step, "paused", "Go on")
     lab._panel.pause.click()
     lab.wait(120)
     assert accuracies(lab.result) == accuracies(expected(lab.state))
@@ -269,9 +340,9 @@ def test_another_teacher_forgets_the_first_one():
         assert lab.state.teacher == "lenet-5"
         lab.wait(120)
         assert lab.result is None
-        assert lab._found.trained == {}
-        assert lab._found.teacher is not None
-        assert lab._found.teacher.inputs.shape[1:] == (1, 28, 28)
+        assert lab._worker.found.trained == {}
+        assert lab._worker.found.teacher is not None
+        assert lab._worker.found.teacher.inputs.shape[1:] == (1, 28, 28)
         lab._panel.fixed["kind"].value = "conv"
         assert lab.state.kind == "conv"
         lab.close()
@@ -334,7 +405,7 @@ def test_closing_frees_the_lab_its_models_and_its_worker():
     lab.wait(60)
     quick(lab, epochs=1000)
     lab.start()
-    worker = lab._jobs._worker
+    worker = lab._worker._jobs._worker
     lab.close()
     assert not worker.is_alive()
     gone = weakref.ref(lab)

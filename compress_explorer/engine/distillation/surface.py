@@ -1,7 +1,7 @@
 """Students for a whole grid of temperatures and alphas, trained together in one run."""
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import product
 
 import torch
@@ -11,41 +11,19 @@ from torch.nn import functional
 from compress_explorer.engine.device import device_of
 from compress_explorer.engine.distillation.beginnings import Student, check_seeds, initial
 from compress_explorer.engine.distillation.distilling import curve_split
+from compress_explorer.engine.distillation.grid import Surface, place_of
 from compress_explorer.engine.distillation.stacked import Stack
 from compress_explorer.engine.distillation.teaching import Teaching, answered, check_networks, labelled
 from compress_explorer.engine.evaluate import BATCH, scores_from
 from compress_explorer.engine.task import Task, accuracy, check_task
 from compress_explorer.engine.training.plan import Plan
 from compress_explorer.methods.distillation.kd import ALPHA, TEMPERATURE, soft_loss
-from compress_explorer.spec.distillation import Grid, SurfaceFrame
+from compress_explorer.spec.distillation import Curve, Grid, SurfaceFrame
 from compress_explorer.spec.errors import ModelError, ParameterError, TrainingError
 from compress_explorer.spec.parameter import Parameter
 
 TEMPERATURES = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 20.0)
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-
-
-@dataclass(frozen=True, eq=False)
-class Surface:
-    """Students for every temperature, alpha and seed.
-
-    Attributes:
-        frame: the grid, with the metric of every student.
-        plan: of every training; the seed in it is replaced by each student's own.
-        students: in evaluation mode, in the order of seeds, temperatures, alphas.
-    """
-
-    frame: SurfaceFrame
-    plan: Plan
-    students: tuple[nn.Module, ...]
-
-    def student(self, temperature: float, alpha: float, seed: int) -> nn.Module:
-        """The student of one cell and seed, which `evaluate` and `compress` take as it is.
-
-        Raises:
-            ParameterError: when the grid has no such cell.
-        """
-        return self.students[_place(self.frame, temperature, alpha, seed)]
 
 
 def surface(
@@ -135,19 +113,6 @@ def _axis(parameter: Parameter, values: Sequence[float]) -> tuple[float, ...]:
     return axis
 
 
-def _place(frame: SurfaceFrame, temperature: float, alpha: float, seed: int) -> int:
-    place = 0
-    for name, value, axis in (
-        ("seed", seed, frame.seeds),
-        ("temperature", temperature, frame.temperatures),
-        ("alpha", alpha, frame.alphas),
-    ):
-        if value not in axis:
-            raise ParameterError(f"{name}={value!r} is not in the grid: {', '.join(f'{entry:g}' for entry in axis)}.")
-        place = place * len(axis) + axis.index(value)
-    return place
-
-
 def _grid(values: Tensor, seeds: int, temperatures: int) -> Grid:
     """A number a student, in the order of seeds, temperatures, alphas -> [temperature][alpha][seed]."""
     rows = values.view(seeds, temperatures, -1).permute(1, 2, 0).tolist()
@@ -173,7 +138,9 @@ class Surfacing(Iterator[SurfaceFrame]):
         # Of every student, to broadcast with logits [students, n, classes] and with losses [students, n].
         self._temperature = cells[:, 0].repeat(len(frame.seeds))[:, None, None]
         self._alpha = cells[:, 1].repeat(len(frame.seeds))[:, None]
-        self._steps = self._run(teacher)
+        self._teacher = teacher
+        self._kept: tuple[list[list[float]], list[list[float]]] = [], []  # after each epoch: losses and accuracies
+        self._steps = self._run()
 
     def __next__(self) -> SurfaceFrame:
         """Trains one step.
@@ -194,17 +161,23 @@ class Surfacing(Iterator[SurfaceFrame]):
         Raises:
             ParameterError: when the grid has no such cell.
         """
-        return self._stack.network(_place(self.frame, temperature, alpha, seed))
+        return self._stack.network(place_of(self.frame, temperature, alpha, seed))
 
     def result(self) -> Surface:
         """Copies of all students as they are now, and the last frame."""
-        frame = self.frame
-        count = len(frame.seeds) * len(frame.temperatures) * len(frame.alphas)
-        return Surface(frame, self._plan, tuple(self._stack.network(place) for place in range(count)))
+        places = range(len(self._alpha))
+        return Surface(
+            frame=self.frame,
+            plan=self._plan,
+            students=tuple(self._stack.network(place) for place in places),
+            curves=tuple(Curve(*(tuple(entry[place] for entry in kept) for kept in self._kept)) for place in places),
+            teacher=self._teacher,
+            task=self._task,
+        )
 
-    def _run(self, teacher: nn.Module) -> Generator[SurfaceFrame, None, None]:
+    def _run(self) -> Generator[SurfaceFrame, None, None]:
         plan, samples = self._plan, len(self._task.split("train"))
-        lesson = _on(answered(labelled(self._task.split("train")), teacher), self._device)
+        lesson = _on(answered(labelled(self._task.split("train")), self._teacher), self._device)
         optimiser = plan.make_optimiser(self._stack.parameters)
         per_epoch = plan.steps_per_epoch(samples)
         for epoch in range(plan.epochs):
@@ -260,10 +233,13 @@ class Surfacing(Iterator[SurfaceFrame]):
     def _renewed(self, losses: Tensor) -> SurfaceFrame:
         """The frame after an epoch, every student measured."""
         frame, seeds, temperatures = self.frame, len(self.frame.seeds), len(self.frame.temperatures)
+        accuracies = self._measured()
+        for kept, values in zip(self._kept, (losses, accuracies), strict=True):
+            kept.append(values.tolist())
         return replace(
             frame,
             epoch=frame.epoch + 1,
-            accuracies=_grid(self._measured(), seeds, temperatures),
+            accuracies=_grid(accuracies, seeds, temperatures),
             losses=_grid(losses.cpu(), seeds, temperatures),
         )
 

@@ -18,6 +18,7 @@ from compress_explorer.engine.task import Split
 from compress_explorer.engine.training.plan import Plan
 from compress_explorer.spec.errors import DataError, ModelError, ParameterError, TrainingError
 from tests.case import case
+from tests.engine import tasks
 from tests.engine.distillation.networks import (
     TRAIN,
     convolutions,
@@ -79,16 +80,77 @@ def test_each_student_is_the_one_that_distill_trains():
         for row, column in [(1, 1)] if place else [(0, 0), (1, 1), (1, 2)]:
             temperature, alpha = TEMPERATURES[row], ALPHAS[column]
             single = distill(master, build, given, plan=plan, seeds=SEEDS, temperature=temperature, alpha=alpha)
+            cell = found.distillation(temperature, alpha)
+            with case(place, temperature, alpha):
+                assert (cell.loss, cell.values, cell.finished) == (single.loss, single.values, True)
+                assert (cell.plan, cell.curve_split) == (single.plan, single.curve_split)
+                assert cell.student_footprint == single.student_footprint
+                assert cell.teacher_footprint == single.teacher_footprint
+                assert cell.teacher is not None
+                assert single.teacher is not None
+                assert cell.teacher.test == single.teacher.test
             for index, pair in enumerate(single.pairs):
                 with case(place, temperature, alpha, pair.seed):
-                    ours, theirs = found.student(temperature, alpha, pair.seed), pair.distilled
-                    assert float((weights(ours) - weights(theirs.model)).abs().max()) < TOLERANCE
+                    mine = cell.pairs[index]
+                    assert mine.seed == pair.seed
+                    for of, ours, theirs in ((alpha, mine.distilled, pair.distilled), (0.0, mine.hard, pair.hard)):
+                        assert ours.model is found.student(temperature, of, pair.seed)
+                        assert len(ours.curve.losses) == plan.epochs
+                        # A sum in another order may put one sample on the other side.
+                        assert ours.curve.accuracies == pytest.approx(theirs.curve.accuracies, abs=0.03)
+                        assert ours.curve.losses == pytest.approx(theirs.curve.losses, rel=1e-3)
+                        assert ours.validation is not None
+                        for measured, split in ((ours.test, given.test), (ours.validation, given.validation)):
+                            assert split is not None
+                            right = tasks.correct(ours.model, split.inputs, split.targets)
+                            assert measured.value == pytest.approx(right / len(split))
+                    assert mine.distilled.test.difference == pytest.approx(
+                        mine.distilled.test.value - mine.hard.test.value
+                    )
+                    student_here, theirs = found.student(temperature, alpha, pair.seed), pair.distilled
+                    assert float((weights(student_here) - weights(theirs.model)).abs().max()) < TOLERANCE
                     assert found.frame.accuracies[row][column][index] == pytest.approx(theirs.curve.accuracies[-1])
                     assert found.frame.losses[row][column][index] == pytest.approx(theirs.curve.losses[-1], rel=1e-3)
-                    assert not ours.training
-                    assert ce.evaluate(ours, given, "validation").value == pytest.approx(
+                    assert not student_here.training
+                    assert ce.evaluate(student_here, given, "validation").value == pytest.approx(
                         found.frame.accuracies[row][column][index]
                     )
+
+
+def test_the_best_cell_is_chosen_on_validation_and_an_unfinished_cell_says_so():
+    plan = Plan(epochs=4, batch_size=40, learning_rate=0.01)
+    # Test labels are turned round: whoever chose on test would choose another cell.
+    inputs, labels = tasks.samples(90)
+    given = task(test=Split(inputs, 4 - labels))
+    run = surfacing(teacher(), student, given, temperatures=TEMPERATURES, alphas=ALPHAS, seeds=SEEDS, plan=plan)
+    next(run)
+    with pytest.raises(TrainingError, match="No epoch"):
+        run.result().best()
+    early = run.result().distillation(5.0, 0.6)
+    assert not early.finished
+    assert early.pairs[0].distilled.curve.accuracies == ()
+    list(run)
+    found = run.result()
+    means = {
+        split: {
+            (temperature, alpha): sum(
+                ce.evaluate(found.student(temperature, alpha, seed), given, split).value for seed in SEEDS
+            )
+            for temperature, alpha in itertools.product(TEMPERATURES, ALPHAS)
+        }
+        for split in ("validation", "test")
+    }
+    assert means["validation"][found.best()] == max(means["validation"].values())
+    assert means["test"][found.best()] < max(means["test"].values())
+    blind = surface(
+        teacher(), student, task(validation=None), temperatures=(2.0,), alphas=(0.5,), seeds=(0,), plan=Plan(epochs=1)
+    )
+    with pytest.raises(DataError, match="chosen on the validation split"):
+        blind.best()
+    with pytest.raises(ParameterError, match="Add alpha 0"):
+        blind.distillation(2.0, 0.5)
+    with pytest.raises(ParameterError, match=r"temperature=3.* is not in the grid"):
+        found.distillation(3.0, 0.6)
 
 
 def test_perceptrons_run_by_products_of_matrices_as_they_run_alone():
