@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import nn
 
 from compress_explorer import zoo
-from compress_explorer.engine.device import Device
+from compress_explorer.engine.device import Device, resolve
 from compress_explorer.engine.evaluate import check_fit
 from compress_explorer.engine.layers import inspect_model
 from compress_explorer.engine.task import Metric, Task, accuracy, as_split
@@ -45,7 +45,7 @@ def explore(
         metric: (outputs, targets) -> one score per sample; accuracy by default.
         recipe: what to begin with.
         theme: "auto" follows JupyterLab.
-        device: where accuracy is measured; "auto": on the GPU when there is one.
+        device: where accuracy is measured, and trained what is brought back; "auto": on the GPU when there is one.
 
     Raises:
         CompressExplorerError: when the model, the data or the recipe is not valid; the message says the remedy.
@@ -74,6 +74,7 @@ def distill_lab(
     train: Any = None,
     metric: Metric = accuracy,
     theme: Literal["auto", "light", "dark"] = "auto",
+    device: Device = "auto",
 ) -> "DistillLab":
     """Shows the distillation lab in a notebook: a student learns from a teacher, beside one that does not.
 
@@ -85,22 +86,24 @@ def distill_lab(
         train: the data to learn from, likewise.
         metric: (outputs, targets) -> one score per sample; accuracy by default.
         theme: "auto" follows JupyterLab.
+        device: where to train and to measure; "auto": on the GPU when there is one.
 
     Raises:
-        CompressExplorerError: when the teacher or the data are not valid; the message says the remedy.
+        CompressExplorerError: when the teacher, the data or the device are not valid; the message says the remedy.
     """
     from compress_explorer.widgets.lab import DistillLab  # heavy, and not needed by scripts
     from compress_explorer.widgets.lab_state import LabState
 
+    resolve(device, nn.Module())  # finds a wrong one now, and not in the worker
     if teacher is None or isinstance(teacher, str):
         sources = _bundled(task, test, validation, train, metric)
-        return DistillLab(sources, LabState(zoo.card(teacher or FIRST_TEACHER).name), theme=theme)
+        return DistillLab(sources, LabState(zoo.card(teacher or FIRST_TEACHER).name), theme=theme, device=device)
     inspect_model(teacher)
     task = own_task(task, test=test, validation=validation, train=train, metric=metric)
     task.split("train")
     check_fit(teacher, task)
     name = type(teacher).__name__
-    return DistillLab({name: lambda: (teacher, task)}, LabState(name), theme=theme, setup=OWN_TEACHER)
+    return DistillLab({name: lambda: (teacher, task)}, LabState(name), theme=theme, device=device, setup=OWN_TEACHER)
 
 
 def _bundled(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from compress_explorer.engine.batches import batch_in_order
 from compress_explorer.engine.compress import compress
-from compress_explorer.engine.device import device_of
+from compress_explorer.engine.device import Device, device_of
 from compress_explorer.engine.distillation.distill import distilling
 from compress_explorer.engine.distillation.distilling import curve_split
 from compress_explorer.engine.distillation.grid import Surface
@@ -100,15 +100,15 @@ def opening(source: Callable[[], tuple[nn.Module, Task]]) -> Iterator[Teacher]:
     yield _teacher(model, task)
 
 
-def measuring(teacher: Teacher) -> Iterator[Measured | Rival]:
+def measuring(teacher: Teacher, device: Device = "auto") -> Iterator[Measured | Rival]:
     """Measures a teacher, on test and on the split of the curves; then its rivals, one a step."""
     model, task = teacher.model, teacher.task
     for split in dict.fromkeys(("test", teacher.split)):
-        yield Measured(evaluate(model, task, split))
+        yield Measured(evaluate(model, task, split, device=device))
     for kind, step in RIVALS:
         compressed = compress(model, step, task)
         # The module, not the compressed model: the baseline would be measured each time.
-        yield Rival(kind, step, compressed.size().file, evaluate(compressed.model, task))
+        yield Rival(kind, step, compressed.size().file, evaluate(compressed.model, task, device=device))
 
 
 def _teacher(model: nn.Module, task: Task) -> Teacher:
@@ -126,7 +126,13 @@ def _teacher(model: nn.Module, task: Task) -> Teacher:
 
 
 def training(
-    teacher: Teacher, student: StudentDesign, loss: str, values: Mapping[str, Any], plan: Plan, seeds: Sequence[int]
+    teacher: Teacher,
+    student: StudentDesign,
+    loss: str,
+    values: Mapping[str, Any],
+    plan: Plan,
+    seeds: Sequence[int],
+    device: Device = "auto",
 ) -> Iterator[DistillationProgress | Distillation]:
     """Trains pairs of students; yields after every step, and at last the result.
 
@@ -135,7 +141,14 @@ def training(
     """
     taught = distillation_loss(loss).taught_by == "teacher"
     run = distilling(
-        teacher.model if taught else None, student, teacher.task, loss=loss, plan=plan, seeds=seeds, **values
+        teacher.model if taught else None,
+        student,
+        teacher.task,
+        loss=loss,
+        plan=plan,
+        seeds=seeds,
+        device=device,
+        **values,
     )
     try:
         yield from run
@@ -151,13 +164,21 @@ def surface(
     alphas: Sequence[float],
     plan: Plan,
     seeds: Sequence[int],
+    device: Device = "auto",
 ) -> Iterator[SurfaceFrame | Surface]:
     """Trains a student for each temperature, alpha and seed, all together; yields after every step, of all.
 
     At last it yields the students.
     """
     run = surfacing(
-        teacher.model, student, teacher.task, temperatures=temperatures, alphas=alphas, seeds=seeds, plan=plan
+        teacher.model,
+        student,
+        teacher.task,
+        temperatures=temperatures,
+        alphas=alphas,
+        seeds=seeds,
+        plan=plan,
+        device=device,
     )
     try:
         yield from run

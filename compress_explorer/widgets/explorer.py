@@ -62,7 +62,7 @@ class Explorer(ipywidgets.VBox):
             sources: what opens each model of the model menu.
             first: the state to begin with, and to go back to on reset.
             theme: "auto" follows JupyterLab.
-            device: where accuracy is measured; "auto": on the GPU when there is one.
+            device: where accuracy is measured, and trained what is brought back; "auto": on the GPU when there is one.
             setup: the code that makes `model` and `task`, for `to_code()`; "" for a bundled model.
 
         Raises:
@@ -172,7 +172,15 @@ class Explorer(ipywidgets.VBox):
     def _recover(self, progress: Callable[[str], None], stop: Callable[[], bool]) -> Recovery:
         """What comes back of the present recipe's accuracy, and by which means."""
         state, engine = self.state, self._open_engine()
-        return recover(engine.bench.model, state.recipe, engine.task, split=state.split, progress=progress, stop=stop)
+        return recover(
+            engine.bench.model,
+            state.recipe,
+            engine.task,
+            split=state.split,
+            device=self._device,
+            progress=progress,
+            stop=stop,
+        )
 
     def _actions(self) -> Actions:
         def change(name: str, transition: Callable[[ExplorerState, Any], ExplorerState]) -> Callable[[Any], None]:

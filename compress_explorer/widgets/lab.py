@@ -10,6 +10,7 @@ import ipywidgets
 import traitlets
 
 from compress_explorer.engine import lab as work
+from compress_explorer.engine.device import Device
 from compress_explorer.engine.distillation.result import Distillation
 from compress_explorer.engine.distillation.students import StudentDesign, student
 from compress_explorer.engine.distillation.surface import ALPHAS, TEMPERATURES
@@ -45,6 +46,7 @@ class DistillLab(ipywidgets.VBox):
         first: LabState,
         *,
         theme: Literal["auto", "light", "dark"] = "auto",
+        device: Device = "auto",
         setup: str = "",
     ) -> None:
         """Opens the lab on `first`; the teacher is opened in the background.
@@ -53,12 +55,13 @@ class DistillLab(ipywidgets.VBox):
             sources: what opens each teacher of the menu.
             first: the state to begin with.
             theme: "auto" follows JupyterLab.
+            device: where to train and to measure; "auto": on the GPU when there is one.
             setup: the code that makes `teacher` and `task`, for `to_code()`; "" for a bundled teacher.
 
         Raises:
             CompressExplorerError: when the state is not valid.
         """
-        self._sources, self._setup = dict(sources), setup
+        self._sources, self._setup, self._device = dict(sources), setup, device
         self._lock = threading.RLock()
         self._closed = False
         self._design: tuple[LabState | None, StudentDesign | None] = (None, None)
@@ -69,7 +72,7 @@ class DistillLab(ipywidgets.VBox):
         self._stage = Stage(theme=theme, arrangement=LAB)
         self._stage.on_click(self._clicked)
         self._feed = LabFeed(self._stage)
-        self._worker = LabWorker(self._lock, self._on_news)
+        self._worker = LabWorker(self._lock, self._on_news, device)
         body = ipywidgets.Box([self._panel, self._stage])
         body.add_class("ce-body")
         super().__init__([body])
@@ -147,7 +150,7 @@ class DistillLab(ipywidgets.VBox):
         """Python code that gives the present numbers without the lab."""
         with self._lock:
             of_surface = self.state.setting in self._worker.found.of_surface
-            return code_for(self.state, self._setup, of_surface=of_surface)
+            return code_for(self.state, self._setup, of_surface=of_surface, device=self._device)
 
     def close(self) -> None:
         """Stops the worker and frees every widget."""

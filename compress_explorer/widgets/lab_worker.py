@@ -8,6 +8,7 @@ from typing import Literal
 from torch import nn
 
 from compress_explorer.engine import lab as work
+from compress_explorer.engine.device import Device
 from compress_explorer.engine.distillation.grid import Surface
 from compress_explorer.engine.distillation.result import Distillation
 from compress_explorer.engine.distillation.students import StudentDesign
@@ -56,16 +57,19 @@ class Doing:
 class LabWorker:
     """One worker for one lab. Its methods are called under the lab's lock; it takes the same one for its news."""
 
-    def __init__(self, lock: AbstractContextManager[object], listener: Callable[[object], None]) -> None:
+    def __init__(
+        self, lock: AbstractContextManager[object], listener: Callable[[object], None], device: Device = "auto"
+    ) -> None:
         """Starts the worker, which has nothing to do yet.
 
         Args:
             lock: the lab's; whoever holds it may take it again.
             listener: called, under the lock, after every news, with it.
+            device: where to train and to measure.
         """
         self.found = Findings()
         self.failure: BaseException | None = None
-        self._lock, self._listener = lock, listener
+        self._lock, self._listener, self._device = lock, listener, device
         self._progress: tuple[str, float] = ("", 0.0)
         self._numbers: dict[str, int] = {}
         self._surface_of: LabState | None = None
@@ -93,14 +97,14 @@ class LabWorker:
     def train(self, state: LabState, design: StudentDesign) -> None:
         """Trains the students of a state."""
         plan, seeds = state.plan, tuple(range(state.seeds))
-        steps = work.training(self._teacher(), design, state.loss, dict(state.values), plan, seeds)
+        steps = work.training(self._teacher(), design, state.loss, dict(state.values), plan, seeds, self._device)
         self.found = self.found.with_begun(state.setting)
         self._put("train", steps)
 
     def train_surface(self, state: LabState, design: StudentDesign) -> None:
         """Trains a student for every cell of temperature and alpha, and every seed."""
         plan, seeds = state.plan, tuple(range(state.seeds))
-        steps = work.surface(self._teacher(), design, TEMPERATURES, ALPHAS, plan, seeds)
+        steps = work.surface(self._teacher(), design, TEMPERATURES, ALPHAS, plan, seeds, self._device)
         self._surface_of = surface_setting(state)
         self._put("surface", steps)
 
@@ -217,7 +221,7 @@ class LabWorker:
         if ended.error is not None:
             self.failure = ended.error
         elif name == "open" and self.found.teacher is not None:
-            self._put("rivals", work.measuring(self.found.teacher))
+            self._put("rivals", work.measuring(self.found.teacher, self._device))
         if name == "cells":
             self._wanted = ()
         if name in TRAININGS:

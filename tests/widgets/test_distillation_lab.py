@@ -18,6 +18,7 @@ from compress_explorer.spec.errors import CompressExplorerError, FileFormatError
 from compress_explorer.widgets import film as films
 from compress_explorer.widgets.film import apply_patch
 from compress_explorer.widgets.lab import DistillLab
+from compress_explorer.widgets.lab_code import code_for
 from compress_explorer.widgets.lab_film import difference
 from compress_explorer.widgets.lab_state import LabState
 from tests.case import case
@@ -110,7 +111,10 @@ def test_its_code_gives_its_numbers(lab):
     assert accuracies(found["distillation"]) == accuracies(lab.result)
     assert "dkd" in code
     assert "beta=2.0" in code
-    bundled = ce.distill_lab("digits-mlp")
+    elsewhere = code_for(lab.state, device="cuda:0")
+    assert elsewhere != code_for(lab.state) == elsewhere.replace(", device='cuda:0'", "")
+    bundled = ce.distill_lab("digits-mlp", device="cpu")
+    assert "device='cpu'" in bundled.to_code()
     assert "ce.load('digits-mlp')" in bundled.to_code()
     bundled.close()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from compress_explorer.engine.device import device_of
+from compress_explorer.engine.device import Device, device_of, resolve
 from compress_explorer.engine.distillation.beginnings import Student, check_seeds, initial
 from compress_explorer.engine.distillation.distilling import DistillationSetting, Distilling
 from compress_explorer.engine.distillation.features import checked_layer
@@ -29,6 +29,7 @@ def distill(
     seeds: Sequence[int] = (0, 1, 2),
     layers: tuple[str, str] | None = None,
     checkpoint: str | Path | None = None,
+    device: Device = "auto",
     **values: Value,
 ) -> Distillation:
     """Trains students with a teacher, and the same ones on hard labels alone, and compares them.
@@ -48,18 +49,30 @@ def distill(
         layers: (layer of the student, layer of the teacher) whose outputs are compared, for losses on features; None:
             of each network the last before its last layer with weights.
         checkpoint: a folder. A call with the same arguments goes on from what an earlier one left there.
+        device: where to train and to measure; "auto": on the GPU when there is one, else where the student is. The same
+            initial weights and batches on every device, but sums in another order. Students come back where they
+            were, or where they are built; the teacher stays where it is.
         **values: the loss's parameters, such as temperature=4 and alpha=0.9.
 
     Raises:
         UnknownNameError: when there is no such loss, parameter or layer.
-        ParameterError: when a value is not allowed.
+        ParameterError: when a value is not allowed, or there is no such device.
         ModelError: when teacher and student do not fit each other or the loss.
         DataError: when the task has no train split or does not fit.
         TrainingError: when a loss becomes NaN or infinite.
         FileFormatError: when a checkpoint is damaged.
     """
     run = distilling(
-        teacher, student, task, loss=loss, plan=plan, seeds=seeds, layers=layers, checkpoint=checkpoint, **values
+        teacher,
+        student,
+        task,
+        loss=loss,
+        plan=plan,
+        seeds=seeds,
+        layers=layers,
+        checkpoint=checkpoint,
+        device=device,
+        **values,
     )
     for _ in run:
         pass
@@ -76,6 +89,7 @@ def distilling(
     seeds: Sequence[int] = (0, 1, 2),
     layers: tuple[str, str] | None = None,
     checkpoint: str | Path | None = None,
+    device: Device = "auto",
     **values: Value,
 ) -> Distilling:
     """`distill`, step by step: an iterator of `DistillationProgress` that can be paused, cancelled and resumed.
@@ -87,6 +101,7 @@ def distilling(
     check_task(task)
     train = task.split("train")
     first = initial(student, check_seeds(seeds)[0])
+    place = resolve(device, first)
     if declared.taught_by == "itself" and teacher is not None:
         raise ParameterError(f"loss={loss!r} takes no teacher: earlier students teach. Pass None in its place.")
     if declared.taught_by == "teacher" and not isinstance(teacher, nn.Module):
@@ -106,6 +121,8 @@ def distilling(
             seeds=tuple(seeds),
             layers=chosen,
             checkpoint=None if checkpoint is None else Path(checkpoint),
+            device=place,
+            home=device_of(first),
         )
     )
 

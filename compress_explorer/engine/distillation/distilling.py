@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from compress_explorer.engine.device import device_of
+from compress_explorer.engine.device import device_of, on_device
 from compress_explorer.engine.distillation.beginnings import Student, initial, seeded
 from compress_explorer.engine.distillation.features import feature_shapes
 from compress_explorer.engine.distillation.result import Distillation, Pair, footprint, trained
@@ -41,7 +41,7 @@ def curve_split(task: Task) -> str:
 
 @dataclass(frozen=True, eq=False)
 class DistillationSetting:
-    """The arguments of `distill`, checked."""
+    """The arguments of `distill`, checked; `device` is where to train, `home` where students come from and go to."""
 
     teacher: nn.Module | None
     student: Student
@@ -52,6 +52,8 @@ class DistillationSetting:
     seeds: tuple[int, ...]
     layers: tuple[str, str] | None
     checkpoint: Path | None
+    device: torch.device
+    home: torch.device
 
     @property
     def generations(self) -> int:
@@ -67,9 +69,10 @@ class DistillationSetting:
     def lesson(self) -> Teaching:
         """What the teacher teaches, computed once."""
         assert self.teacher is not None
+        teacher = on_device(self.teacher, self.device)
         train = self.task.split("train")
         shown = noise(train, self.values, self.plan.seed) if self.loss.inputs == "noise" else self.labels
-        return answered(shown, self.teacher, self.layers[1] if self.layers else None)
+        return answered(shown, teacher, self.layers[1] if self.layers else None)
 
     @property
     def steps(self) -> int:
@@ -124,7 +127,7 @@ class Distilling(Iterator[DistillationProgress]):
             plan=setting.plan,
             layers=setting.layers,
             pairs=tuple(pairs),
-            teacher=None if teacher is None else trained(teacher, Curve(), setting.task),
+            teacher=None if teacher is None else trained(teacher, Curve(), setting.task, device=setting.device),
             teacher_footprint=None if teacher is None else footprint(teacher, setting.task),
             student_footprint=footprint(pairs[0].hard.model, setting.task),
             curve_split=curve_split(setting.task),
@@ -132,11 +135,12 @@ class Distilling(Iterator[DistillationProgress]):
         )
 
     def _pair(self, seed: int, taught: Trainee, hard: Trainee) -> Pair:
-        models = [copy.deepcopy(trainee.student).eval() for trainee in (taught, hard)]
+        task, device, home = self._setting.task, self._setting.device, self._setting.home
+        models = [copy.deepcopy(trainee.student).eval().to(home) for trainee in (taught, hard)]
         return Pair(
             seed,
-            trained(models[0], taught.curve(), self._setting.task, baseline=models[1]),
-            trained(models[1], hard.curve(), self._setting.task),
+            trained(models[0], taught.curve(), task, baseline=models[1], device=device),
+            trained(models[1], hard.curve(), task, device=device),
         )
 
     @property
@@ -201,7 +205,7 @@ class Distilling(Iterator[DistillationProgress]):
     def _begin(self, key: Key, lesson: Teaching) -> tuple[Trainee, Callable[[torch.Tensor], torch.Tensor]]:
         """The student before its training, and its loss."""
         setting, (seed, arm, _) = self._setting, key
-        student = initial(setting.student, seed)
+        student = initial(setting.student, seed).to(setting.device)
         beside = None
         if arm == "distilled" and setting.loss.prepare is not None:
             shapes: list[tuple[int, ...]] = []

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 from torch import nn
 
 from compress_explorer.engine.distillation.result import Distillation, Footprint, Pair, Trained, footprint, trained
@@ -27,6 +28,7 @@ class Surface:
         curves: how each of them learned, in the same order.
         teacher: of all of them.
         task: they learned from its train split.
+        device: where they were trained, and are measured.
     """
 
     frame: SurfaceFrame
@@ -35,6 +37,7 @@ class Surface:
     curves: tuple[Curve, ...]
     teacher: nn.Module
     task: Task
+    device: torch.device
 
     def student(self, temperature: float, alpha: float, seed: int) -> nn.Module:
         """The student of one cell and seed, which `evaluate` and `compress` take as it is.
@@ -92,15 +95,15 @@ class Surface:
     @cached_property
     def _teacher(self) -> tuple[Trained, Footprint]:
         """The teacher measured, once for all cells."""
-        return trained(self.teacher, Curve(), self.task), footprint(self.teacher, self.task)
+        return trained(self.teacher, Curve(), self.task, device=self.device), footprint(self.teacher, self.task)
 
     def _pair(self, temperature: float, alpha: float, seed: int) -> Pair:
         distilled, hard = (place_of(self.frame, temperature, entry, seed) for entry in (alpha, HARD_LABELS))
-        baseline = self.students[hard]
+        student, baseline = self.students[distilled], self.students[hard]
         return Pair(
             seed,
-            trained(self.students[distilled], self.curves[distilled], self.task, baseline=baseline),
-            trained(baseline, self.curves[hard], self.task),
+            trained(student, self.curves[distilled], self.task, baseline=baseline, device=self.device),
+            trained(baseline, self.curves[hard], self.task, device=self.device),
         )
 
 

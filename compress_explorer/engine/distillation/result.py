@@ -8,6 +8,7 @@ from torch import nn
 
 from compress_explorer.engine.copying import tensors_of
 from compress_explorer.engine.cost import cost
+from compress_explorer.engine.device import Device
 from compress_explorer.engine.evaluate import evaluate
 from compress_explorer.engine.layers import inspect_model
 from compress_explorer.engine.safetensors_size import plain_file_bytes
@@ -71,10 +72,13 @@ class Pair:
     hard: Trained
 
 
-def trained(model: nn.Module, curve: Curve, task: Task, baseline: nn.Module | None = None) -> Trained:
-    """A student with its evaluations."""
-    validation = None if task.validation is None else evaluate(model, task, "validation", baseline=baseline)
-    return Trained(model, curve, validation, evaluate(model, task, "test", baseline=baseline))
+def trained(
+    model: nn.Module, curve: Curve, task: Task, baseline: nn.Module | None = None, *, device: Device
+) -> Trained:
+    """A student with its evaluations, which are measured on `device`."""
+    splits = ("test",) if task.validation is None else ("test", "validation")
+    found = {split: evaluate(model, task, split, baseline=baseline, device=device) for split in splits}
+    return Trained(model, curve, found.get("validation"), found["test"])
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from compress_explorer.engine.device import device_of
+from compress_explorer.engine.device import Device, device_of, full_precision, on_device, resolve
 from compress_explorer.engine.distillation.beginnings import Student, check_seeds, initial
 from compress_explorer.engine.distillation.distilling import curve_split
 from compress_explorer.engine.distillation.grid import Surface, place_of
@@ -35,6 +35,7 @@ def surface(
     alphas: Sequence[float] = ALPHAS,
     seeds: Sequence[int] = (0, 1, 2),
     plan: Plan | None = None,
+    device: Device = "auto",
 ) -> Surface:
     """Trains a student by knowledge distillation for every temperature, alpha and seed, all at once.
 
@@ -53,14 +54,17 @@ def surface(
         alphas: its second axis, different numbers from 0 to 1; alpha 0 is hard labels alone.
         seeds: its third axis, different whole numbers of 0 or more.
         plan: epochs, batches, learning rate; its seed is replaced by each of `seeds`. None: ``TrainingPlan()``.
+        device: as for `distill`.
 
     Raises:
-        ParameterError: when a value is not allowed.
+        ParameterError: when a value is not allowed, or there is no such device.
         ModelError: when teacher and student do not fit, or students cannot be trained side by side.
         DataError: when the task has no train split or does not fit.
         TrainingError: when a student's loss becomes NaN or infinite; it names the cell.
     """
-    run = surfacing(teacher, student, task, temperatures=temperatures, alphas=alphas, seeds=seeds, plan=plan)
+    run = surfacing(
+        teacher, student, task, temperatures=temperatures, alphas=alphas, seeds=seeds, plan=plan, device=device
+    )
     for _ in run:
         pass
     return run.result()
@@ -75,6 +79,7 @@ def surfacing(
     alphas: Sequence[float] = ALPHAS,
     seeds: Sequence[int] = (0, 1, 2),
     plan: Plan | None = None,
+    device: Device = "auto",
 ) -> "Surfacing":
     """`surface`, step by step: an iterator of `SurfaceFrame`, one a step; its metric is renewed after each epoch.
 
@@ -86,7 +91,9 @@ def surfacing(
     train = task.split("train")
     if not isinstance(teacher, nn.Module):
         raise ModelError(f"The teacher must be a torch.nn.Module, not {type(teacher).__name__}.")
-    check_networks(teacher, initial(student, chosen[0]), train)
+    first = initial(student, chosen[0])
+    place = resolve(device, first)
+    check_networks(teacher, first, train)
     plan = Plan() if plan is None else plan
     cells = len(axes[0]) * len(axes[1])
     empty = _grid(torch.full((len(chosen) * cells,), torch.nan), len(chosen), len(axes[0]))
@@ -102,8 +109,8 @@ def surfacing(
         accuracies=empty,
         losses=empty,
     )
-    networks = [network for seed in chosen for network in [initial(student, seed)] * cells]
-    return Surfacing(teacher, Stack(networks, len(chosen)), device_of(networks[0]), task, plan, frame)
+    networks = [network for seed in chosen for network in [initial(student, seed).to(place)] * cells]
+    return Surfacing(teacher, Stack(networks, len(chosen)), place, device_of(first), task, plan, frame)
 
 
 def _axis(parameter: Parameter, values: Sequence[float]) -> tuple[float, ...]:
@@ -129,11 +136,18 @@ class Surfacing(Iterator[SurfaceFrame]):
     """
 
     def __init__(
-        self, teacher: nn.Module, stack: Stack, device: torch.device, task: Task, plan: Plan, frame: SurfaceFrame
+        self,
+        teacher: nn.Module,
+        stack: Stack,
+        device: torch.device,
+        home: torch.device,
+        task: Task,
+        plan: Plan,
+        frame: SurfaceFrame,
     ) -> None:
-        """Takes what `surfacing` has checked."""
+        """Takes what `surfacing` has checked: it trains on `device`, and gives students out on `home`."""
         self.frame = frame
-        self._stack, self._device, self._task, self._plan = stack, device, task, plan
+        self._stack, self._device, self._home, self._task, self._plan = stack, device, home, task, plan
         cells = torch.tensor(list(product(frame.temperatures, frame.alphas)), device=device)
         # Of every student, to broadcast with logits [students, n, classes] and with losses [students, n].
         self._temperature = cells[:, 0].repeat(len(frame.seeds))[:, None, None]
@@ -161,7 +175,7 @@ class Surfacing(Iterator[SurfaceFrame]):
         Raises:
             ParameterError: when the grid has no such cell.
         """
-        return self._stack.network(place_of(self.frame, temperature, alpha, seed))
+        return self._stack.network(place_of(self.frame, temperature, alpha, seed)).to(self._home)
 
     def result(self) -> Surface:
         """Copies of all students as they are now, and the last frame."""
@@ -169,15 +183,17 @@ class Surfacing(Iterator[SurfaceFrame]):
         return Surface(
             frame=self.frame,
             plan=self._plan,
-            students=tuple(self._stack.network(place) for place in places),
+            students=tuple(self._stack.network(place).to(self._home) for place in places),
             curves=tuple(Curve(*(tuple(entry[place] for entry in kept) for kept in self._kept)) for place in places),
             teacher=self._teacher,
             task=self._task,
+            device=self._device,
         )
 
     def _run(self) -> Generator[SurfaceFrame, None, None]:
         plan, samples = self._plan, len(self._task.split("train"))
-        lesson = _on(answered(labelled(self._task.split("train")), self._teacher), self._device)
+        teacher = on_device(self._teacher, self._device)
+        lesson = _on(answered(labelled(self._task.split("train")), teacher), self._device)
         optimiser = plan.make_optimiser(self._stack.parameters)
         per_epoch = plan.steps_per_epoch(samples)
         for epoch in range(plan.epochs):
@@ -198,13 +214,13 @@ class Surfacing(Iterator[SurfaceFrame]):
         for group in optimiser.param_groups:
             group["lr"] = self._plan.rate(self.frame.step, self.frame.steps)
         optimiser.zero_grad(set_to_none=True)
-        with torch.enable_grad():
+        with torch.enable_grad(), full_precision(self._device):
             found = self._losses(lesson, chosen)
-        losses = found.detach()
-        if not bool(torch.isfinite(losses).all()):
-            raise self._diverged(losses)
-        # Each student's gradient is that of its own loss: no other depends on its weights.
-        found.sum().backward()  # type: ignore[no-untyped-call] # torch has no annotation for it
+            losses = found.detach()
+            if not bool(torch.isfinite(losses).all()):
+                raise self._diverged(losses)
+            # Each student's gradient is that of its own loss: no other depends on its weights.
+            found.sum().backward()  # type: ignore[no-untyped-call] # torch has no annotation for it
         optimiser.step()
         return losses
 
@@ -247,7 +263,7 @@ class Surfacing(Iterator[SurfaceFrame]):
         """The metric of every student, float64 [students]."""
         split = self._task.split(self.frame.split)
         total = torch.zeros(len(self._alpha), dtype=torch.float64)
-        with torch.no_grad():
+        with torch.no_grad(), full_precision(self._device):
             for inputs, targets in zip(
                 torch.split(split.inputs, BATCH), torch.split(split.targets, BATCH), strict=True
             ):

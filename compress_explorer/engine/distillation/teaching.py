@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from compress_explorer.engine.device import device_of
+from compress_explorer.engine.device import device_of, full_precision
 from compress_explorer.engine.distillation.features import run_with_features
 from compress_explorer.engine.evaluate import BATCH, evaluation_mode
 from compress_explorer.engine.labels import check_labels
@@ -72,7 +72,7 @@ def answered(lesson: Teaching, teacher: nn.Module, layer: str | None = None) -> 
     """
     logits: list[Tensor] = []
     features: list[Tensor] = []
-    with evaluation_mode(teacher), torch.no_grad():
+    with evaluation_mode(teacher), torch.no_grad(), full_precision(device_of(teacher)):
         for part in torch.split(lesson.inputs, BATCH):
             outputs, kept = run_with_features(teacher, part.to(device_of(teacher)), layer)
             logits.append(logits_of(outputs, "teacher").cpu())

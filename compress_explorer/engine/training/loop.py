@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress_explorer.engine.device import device_of
+from compress_explorer.engine.device import device_of, full_precision
 from compress_explorer.engine.training.plan import Plan
 from compress_explorer.spec.errors import FileFormatError, TrainingError
 
@@ -128,7 +128,8 @@ def _step(
     device = device_of(model)
     # What the model draws, e.g. by dropout, depends on seed and step: so a training that went on after an interruption
     # is the one that was not interrupted. The caller's random state stays as it was.
-    with torch.enable_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    own = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    with torch.enable_grad(), full_precision(device), own:
         torch.manual_seed((plan.seed * 1_000_003 + step) % 2**63)
         found = loss(chosen)
         value = float(found.detach())
@@ -168,7 +169,7 @@ def _resume(path: Path | None, model: nn.Module, optimiser: torch.optim.Optimize
     if path is None or not path.exists():
         return 0
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)  # tensors and numbers alone, nothing is executed
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)  # nothing is executed
         same = state["plan"] == plan.to_json()
         if same:
             model.load_state_dict(state["model"])

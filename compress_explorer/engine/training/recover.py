@@ -10,6 +10,7 @@ from compress_explorer.engine.bench import Bench
 from compress_explorer.engine.context import Context
 from compress_explorer.engine.device import Device, on_device, resolve
 from compress_explorer.engine.evaluate import measure
+from compress_explorer.engine.layers import inspect_model
 from compress_explorer.engine.scores import NOTHING, Scores
 from compress_explorer.engine.summary import summarize
 from compress_explorer.engine.task import Task, check_task
@@ -51,37 +52,40 @@ def recover(
         means: steps to apply behind the recipe, one means an entry. None: batch norm recalibration, where the model
             has batch normalizations with running statistics, and fine-tuning.
         split: what to measure on.
-        device: where to measure; "auto": on the GPU when there is one. Trained is where the model is.
+        device: where to compress, train and measure; "auto": on the GPU when there is one, else where the model is.
+            The model stays where it is.
         progress: called with progress in words, in trainings after each step.
         stop: asked as often; when true, what is known by then is returned.
 
     Raises:
+        ParameterError: when there is no such device.
         DataError: when there is no train split, or the data do not fit the model.
         TrainingError: when a training diverges.
         CompressExplorerError: when the recipe is not valid for the model.
     """
     check_task(task)
+    inspect_model(model)
 
     def tell(text: str) -> None:
         if stop():
             raise _Stopped
         progress(text)
 
-    bench = Bench(model, Context(task=task, tell=tell))
+    bench = Bench(on_device(model, resolve(device, model)), Context(task=task, tell=tell))
     first = bench.check(recipe if isinstance(recipe, Recipe) else Recipe(recipe))
     chosen = _usual(bench.model, task) if means is None else means
     steps = [entry if isinstance(entry, Recipe) else Recipe(entry) for entry in chosen]
     recipes = [first, *(bench.check(Recipe([*first, *entry])) for entry in steps)]
     names = [ONE_SHOT, *(_name(entry) for entry in steps)]
-    baseline, known, place = None, NOTHING, resolve(device, bench.model)
+    baseline, known = None, NOTHING
     points: list[RecoveryPoint] = []
     try:
         tell("the uncompressed model")
-        scores = _scores(on_device(bench.model, place), task, split, stop)
+        scores = _scores(bench.model, task, split, stop)
         baseline = summarize(scores, None, len(scores), split)
         for name, entry in zip(names, recipes, strict=True):
             tell(name)
-            found = _scores(on_device(bench.compressed(entry).model, place), task, split, stop)
+            found = _scores(bench.compressed(entry).model, task, split, stop)
             evaluation = summarize(found, scores, len(found), split)
             point = RecoveryPoint(name, entry, bench.size(entry), evaluation)
             if points:
