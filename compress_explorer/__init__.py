@@ -9,6 +9,7 @@ from compress_explorer.engine.distillation.distill import distill, distilling
 from compress_explorer.engine.distillation.distilling import Distilling
 from compress_explorer.engine.distillation.grid import Surface
 from compress_explorer.engine.distillation.result import Distillation
+from compress_explorer.engine.distillation.student_file import load_student, save_student
 from compress_explorer.engine.distillation.students import StudentDesign, student
 from compress_explorer.engine.distillation.surface import Surfacing, surface, surfacing
 from compress_explorer.engine.evaluate import evaluate
@@ -77,12 +78,14 @@ __all__ = [
     "load",
     "load_compressed",
     "load_initial",
+    "load_student",
     "lottery_ticket",
     "methods",
     "models",
     "recipe",
     "recipes",
     "recover",
+    "save_student",
     "sensitivity",
     "softened",
     "student",

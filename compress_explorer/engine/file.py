@@ -5,7 +5,6 @@
 
 import copy
 import os
-import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from compress_explorer.engine.form import choose_form, metadata
 from compress_explorer.engine.safetensors_size import header_bytes
 from compress_explorer.engine.stored import StoredTensor
 from compress_explorer.engine.structure import apply_edits
+from compress_explorer.engine.whole_file import write_whole
 from compress_explorer.spec.errors import FileFormatError, ModelError
 from compress_explorer.spec.recipe import Recipe
 
@@ -73,15 +73,7 @@ def save(
     path, stored = Path(path), tuple(stored)
     data = to_bytes(stored, recipe, aliases, edits)
     _check_decodes(data, stored)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with draft.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_whole(path, data)
     return path
 
 

@@ -27,16 +27,14 @@ from compress_explorer.spec.run import Run
 from compress_explorer.widgets.closing import close_tree
 from compress_explorer.widgets.code import code_for
 from compress_explorer.widgets.feed import StageFeed
+from compress_explorer.widgets.history import History
 from compress_explorer.widgets.panel import Actions, Panel
 from compress_explorer.widgets.recovery_box import RecoveryBox
 from compress_explorer.widgets.stage import Stage
-from compress_explorer.widgets.state import ExplorerState, History
+from compress_explorer.widgets.state import ExplorerState
 
 Source = Callable[[], tuple[nn.Module, Task]]
 """Opens a model and its task."""
-
-DRAG_PAUSE = 1.0
-"""Changes of one control that follow each other within so many seconds are one step of undo."""
 
 
 class Explorer(ipywidgets.VBox):
@@ -70,7 +68,7 @@ class Explorer(ipywidgets.VBox):
         """
         self._sources, self._first, self._setup, self._device = dict(sources), first, setup, device
         self._lock = threading.RLock()
-        self._history, self._last_change = History(), ("", 0.0)
+        self._history: History[ExplorerState] = History()
         self._engine: LiveEngine | None = None
         self._opened_model = ""
         self._request = (0, 0)
@@ -242,13 +240,9 @@ class Explorer(ipywidgets.VBox):
             new = transition(old)
             if new == old:
                 return
-            last, when = self._last_change
-            now = time.monotonic()
-            same_drag = last == name and now - when < DRAG_PAUSE
-            self._move(new, self._history if same_drag else self._history.record(old))
-            self._last_change = (name, now)
+            self._move(new, self._history.record(old, name, time.monotonic()))
 
-    def _move(self, new: ExplorerState, history: History | None = None) -> None:
+    def _move(self, new: ExplorerState, history: History[ExplorerState] | None = None) -> None:
         """Changes the state. Interrupted half-way, it asks again for the state that stands then."""
         try:
             self._set(new, history)
@@ -258,7 +252,7 @@ class Explorer(ipywidgets.VBox):
                 self._set(self.state)
             raise
 
-    def _set(self, new: ExplorerState, history: History | None = None) -> None:
+    def _set(self, new: ExplorerState, history: History[ExplorerState] | None = None) -> None:
         """The one place where the state changes: checks it, asks the engine, and sets every control."""
         with self._lock:
             engine = self._engine_for(new)

@@ -1,9 +1,11 @@
 """The distillation lab: controls, one worker and the Stage, held together by one state."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import ipywidgets
@@ -18,15 +20,14 @@ from compress_explorer.engine.task import Task
 from compress_explorer.figures import temperature_alpha
 from compress_explorer.spec.distillation import DistillationProgress, SurfaceFrame
 from compress_explorer.spec.errors import ModelError, unknown
-from compress_explorer.widgets.arrangement import LAB
 from compress_explorer.widgets.closing import close_tree
+from compress_explorer.widgets.history import History
 from compress_explorer.widgets.lab_code import code_for
-from compress_explorer.widgets.lab_feed import LabFeed
-from compress_explorer.widgets.lab_findings import verdict_of
-from compress_explorer.widgets.lab_panel import LabActions, LabPanel
+from compress_explorer.widgets.lab_panel import LabActions
+from compress_explorer.widgets.lab_saving import Shown
+from compress_explorer.widgets.lab_screen import LabScreen
 from compress_explorer.widgets.lab_state import LabState, surface_setting
-from compress_explorer.widgets.lab_worker import Doing, LabWorker, Source
-from compress_explorer.widgets.stage import Stage
+from compress_explorer.widgets.lab_worker import LabWorker, Source
 
 BETWEEN_WORDS = 0.1
 """Seconds that at least pass between two messages on a training's progress: more often nobody can see them."""
@@ -53,7 +54,7 @@ class DistillLab(ipywidgets.VBox):
 
         Args:
             sources: what opens each teacher of the menu.
-            first: the state to begin with.
+            first: the state to begin with, and to go back to on reset.
             theme: "auto" follows JupyterLab.
             device: where to train and to measure; "auto": on the GPU when there is one.
             setup: the code that makes `teacher` and `task`, for `to_code()`; "" for a bundled teacher.
@@ -67,15 +68,13 @@ class DistillLab(ipywidgets.VBox):
         self._design: tuple[LabState | None, StudentDesign | None] = (None, None)
         self._told = 0.0
         first = self._checked(first)
-        self._moved_to = first
-        self._panel = LabPanel(list(self._sources), self._actions(), first)
-        self._stage = Stage(theme=theme, arrangement=LAB)
-        self._stage.on_click(self._clicked)
-        self._feed = LabFeed(self._stage)
+        self._first, self._moved_to = first, first
+        self._history: History[LabState] = History()
+        self._saved = ""
+        self._screen = LabScreen(list(self._sources), self._actions(), first, theme, self._clicked)
+        self._panel, self._stage = self._screen.panel, self._screen.stage
         self._worker = LabWorker(self._lock, self._on_news, device)
-        body = ipywidgets.Box([self._panel, self._stage])
-        body.add_class("ce-body")
-        super().__init__([body])
+        super().__init__([self._screen])
         self.add_class("ce-root").add_class("ce-distill")
         with self._lock:
             self._move(first)
@@ -124,7 +123,46 @@ class DistillLab(ipywidgets.VBox):
         with self._lock:
             new = self._checked(self.state.with_mixture(temperature, alpha))
             self._worker.show_cell(new.setting)  # first, so that nobody sees the new state at rest meanwhile
-            self._move(new)
+            self._move(new, self._left("", new))
+
+    def undo(self) -> None:
+        """Goes back to the settings before; does nothing when there are none. Another teacher is opened anew."""
+        with self._lock:
+            state, history = self._history.undo(self.state)
+            self._move(state, history)
+
+    def redo(self) -> None:
+        """Goes forward to the settings that were undone last; does nothing when there are none."""
+        with self._lock:
+            state, history = self._history.redo(self.state)
+            self._move(state, history)
+
+    def reset(self) -> None:
+        """Goes back to the settings that the lab was opened with; that can be undone."""
+        self._change("", lambda _: self._first)
+
+    def save(self, path: str | os.PathLike[str] | None = None, *, seed: int | None = None) -> Path:
+        """Writes the distilled student of the present state; `load_student(path)` reads it back.
+
+        The weights are a safetensors file of the size shown, to the byte; an existing file is replaced. Beside it a
+        ".json" tells how the network is built, how it was trained and what was measured.
+
+        Args:
+            path: of the weights, e.g. "student.safetensors"; None: a name in the current folder that is free.
+            seed: which of the students; None: the best on validation, or the first where there is no validation split.
+
+        Raises:
+            ModelError: when the students of the present state are not trained.
+            ParameterError: when none has that seed.
+            OSError: when a file cannot be written.
+        """
+        with self._lock:
+            if self.result is None:
+                raise ModelError("The students of these settings are not trained yet. Start trains them.")
+            found = Shown(self.state, self.result, self._ready(), self.to_code())
+            written, self._saved = found.save(path, seed)
+            self._show()
+            return written
 
     def pause(self, paused: bool = True) -> None:
         """Lets what trains rest after the step in hand, or go on."""
@@ -170,24 +208,28 @@ class DistillLab(ipywidgets.VBox):
         with self._lock:
             if not self._closed and change["new"] != self._moved_to:
                 try:
-                    self._move(change["new"])
+                    self._move(change["new"], self._history.record(self._moved_to))
                 except Exception:
                     self.set_trait("state", self._moved_to)
                     raise
 
     def _actions(self) -> LabActions:
-        def change(transition: Callable[..., LabState]) -> Callable[..., None]:
-            return lambda *values: self._guarded(lambda: self._change(lambda state: transition(state, *values)))
+        def change(control: str, transition: Callable[[LabState, Any], LabState]) -> Callable[[Any], None]:
+            return lambda value: self._from_user(control, lambda state: transition(state, value))
 
         return LabActions(
-            teacher=change(lambda state, name: replace(state, teacher=name, example=0)),
-            loss=change(lambda state, name: state.with_loss(name)),
-            value=change(lambda state, name, value: state.with_value(name, value)),
-            example=change(lambda state, place: replace(state, example=place)),
+            teacher=change("teacher", lambda state, name: replace(state, teacher=name, example=0)),
+            loss=change("loss", lambda state, name: state.with_loss(name)),
+            value=lambda name, value: self._from_user(name, lambda state: state.with_value(name, value)),
+            example=change("example", lambda state, place: replace(state, example=place)),
             start=lambda: self._guarded(self.start),
             surface=lambda: self._guarded(self.start_surface),
             pause=lambda: self._guarded(lambda: self.pause(not self._worker.doing.paused)),
             cancel=lambda: self._guarded(self.cancel),
+            save=lambda: self._guarded(self.save),
+            undo=lambda: self._guarded(self.undo),
+            redo=lambda: self._guarded(self.redo),
+            reset=lambda: self._guarded(self.reset),
         )
 
     def _clicked(self, message: dict[str, Any]) -> None:
@@ -198,7 +240,7 @@ class DistillLab(ipywidgets.VBox):
         if cell is not None:
             self._guarded(lambda: self.show_cell(TEMPERATURES[cell[0]], ALPHAS[cell[1]]))
 
-    def _guarded(self, action: Callable[[], None]) -> None:
+    def _guarded(self, action: Callable[[], object]) -> None:
         """Runs what a control asked for; an error is shown, for in a callback it would vanish into a log."""
         if self._closed:
             return
@@ -209,16 +251,25 @@ class DistillLab(ipywidgets.VBox):
                 self._worker.failure = error
                 self._show_state()
 
-    def _change(self, transition: Callable[[LabState], LabState]) -> None:
+    def _from_user(self, control: str, transition: Callable[[LabState], LabState]) -> None:
+        self._guarded(lambda: self._change(control, transition))
+
+    def _change(self, control: str, transition: Callable[[LabState], LabState]) -> None:
         with self._lock:
-            self._move(transition(self.state))
+            new = transition(self.state)
+            self._move(new, self._left(control, new))
+
+    def _left(self, control: str, new: LabState) -> History[LabState]:
+        """The history when a control leads from the present state to a new one."""
+        same = new == self.state
+        return self._history if same else self._history.record(self.state, control, time.monotonic())
 
     def _checked(self, state: LabState) -> LabState:
         if state.teacher not in self._sources:
             raise unknown("teacher", state.teacher, self._sources)
         return state.checked()
 
-    def _move(self, new: LabState) -> None:
+    def _move(self, new: LabState, history: History[LabState] | None = None) -> None:
         """The one place where the state changes: checks it, and sets every control and the Stage."""
         with self._lock:
             new = self._checked(new)
@@ -227,12 +278,13 @@ class DistillLab(ipywidgets.VBox):
                 self._design = self._designed(teacher.task, new)
                 new = replace(new, example=min(new.example, len(teacher.inputs) - 1))
             exchanged = new.teacher != self._moved_to.teacher
-            self._moved_to = new
+            self._moved_to, self._saved = new, ""
+            self._history = self._history if history is None else history
             self._worker.forgive()
             self.state = new
             if exchanged:
                 self._open_teacher(new)
-            self._feed.accept()
+            self._screen.accept()
             self._show_state()
 
     def _designed(self, task: Task, state: LabState) -> tuple[LabState, StudentDesign]:
@@ -262,7 +314,7 @@ class DistillLab(ipywidgets.VBox):
 
     def _asked(self) -> None:
         """A training was asked for."""
-        self._feed.accept()
+        self._screen.accept()
         self._show()
 
     def _on_news(self, news: object) -> None:
@@ -281,28 +333,11 @@ class DistillLab(ipywidgets.VBox):
         """Sets the controls to the state, and shows the rest."""
         with self._lock:
             if not self._closed:
-                self._panel.show(self.state)
+                self._screen.set(self.state, self._history)
                 self._show()
 
     def _show(self) -> None:
-        """Shows what is found and what is being done. The controls stay: the user may be moving one."""
+        """Shows what is found and what is being done."""
         with self._lock:
-            if self._closed:
-                return
-            found, doing, design = self._worker.found, self._worker.doing, self._design[1]
-            examples = 0 if found.teacher is None else len(found.teacher.inputs)
-            self._panel.show_examples(self.state.example, examples)
-            self._panel.show_work(paused=doing.paused, busy=doing.busy, ready=design is not None)
-            self._panel.show_words(design, verdict_of(found, self.state), self._worker.failure)
-            self._feed.show(found, self.state, design, self._panel.controls)
-            self._feed.status(*self._status(found.teacher is not None, doing))
-
-    def _status(self, is_open: bool, doing: Doing) -> tuple[str, str, str, float | None]:
-        """State, its word, what stands below it, and the progress."""
-        if self._worker.failure is not None:
-            return "error", "error", str(self._worker.failure), None
-        if not is_open:
-            return "estimating", "opening", "the teacher", None
-        if doing.busy:
-            return "estimating", "paused" if doing.paused else doing.word, doing.words, doing.fraction
-        return "exact", "ready", doing.words, None
+            if not self._closed:
+                self._screen.show(self.state, self._worker, self._design[1], self._saved)

@@ -29,6 +29,10 @@ class LabActions:
         surface: train the surface.
         pause: pause what trains, or let it go on.
         cancel: give up what trains.
+        save: write the student to a file.
+        undo: one state back.
+        redo: one state forward.
+        reset: the first state.
     """
 
     teacher: Callable[[str], None]
@@ -39,6 +43,10 @@ class LabActions:
     surface: Callable[[], None]
     pause: Callable[[], None]
     cancel: Callable[[], None]
+    save: Callable[[], None]
+    undo: Callable[[], None]
+    redo: Callable[[], None]
+    reset: Callable[[], None]
 
 
 class LabPanel(ipywidgets.VBox):
@@ -84,7 +92,18 @@ class LabPanel(ipywidgets.VBox):
             actions.surface,
             "Surface",
         )
+        self.save = button(
+            "save",
+            "Write the distilled student to the notebook's folder: of the seeds the best on validation",
+            "ce-save",
+            actions.save,
+            "Save",
+        )
+        self.undo = button("undo", "Undo", "ce-undo", actions.undo)
+        self.redo = button("repeat", "Redo", "ce-redo", actions.redo)
+        self.reset = button("refresh", "Reset", "ce-reset", actions.reset)
         self.verdict = _words("ce-verdict")
+        self.saved = _words("ce-saved")
         self.error = error_area()
         super().__init__(self._rows())
         self.add_class("ce-controls")
@@ -94,19 +113,21 @@ class LabPanel(ipywidgets.VBox):
         shape = _row("ce-pairs", [fixed["width"], fixed["depth"]])
         training = _row("ce-pairs", [fixed["epochs"], fixed["seeds"]])
         examples = _row("ce-examples", [self.example, self.previous, self.next])
-        buttons = _row("ce-buttons", [self.start, self.pause, self.cancel, self.surface])
+        buttons = _row("ce-buttons", [self.start, self.pause, self.cancel, self.surface, self.save])
+        settings = _row("ce-buttons", [self.undo, self.redo, self.reset])
         network = [self.teacher, examples, fixed["kind"], shape, self.shape]
         pace = _row("ce-pairs", [fixed["learning_rate"], fixed["batch_size"]])
         lesson = [self.loss, self.values, training, pace]
-        return [*network, *lesson, buttons, self.error, self.verdict, self.about]
+        return [*network, *lesson, buttons, settings, self.error, self.verdict, self.saved, self.about]
 
     @property
     def controls(self) -> dict[str, ipywidgets.ValueWidget]:
         """Every slider and menu with a value, by its parameter's name."""
         return {**self.fixed, "example": self.example, **self.parameters}
 
-    def show(self, state: LabState) -> None:
+    def show(self, state: LabState, *, can_undo: bool, can_redo: bool) -> None:
         """Sets every control to `state`."""
+        self.undo.disabled, self.redo.disabled = not can_undo, not can_redo
         with self._wishes.showing():
             self.teacher.value, self.loss.value = state.teacher, state.loss
             for name, widget in self.fixed.items():
@@ -121,16 +142,20 @@ class LabPanel(ipywidgets.VBox):
             self.example.max = max(count - 1, place)
         self.previous.disabled, self.next.disabled = place <= 0, place >= count - 1
 
-    def show_work(self, *, paused: bool, busy: bool, ready: bool) -> None:
-        """Shows what can be asked for: `ready` when a teacher is open, `busy` while anything trains."""
+    def show_work(self, *, paused: bool, busy: bool, ready: bool, trained: bool) -> None:
+        """Shows what can be asked for: `ready` when a teacher is open, `busy` while anything trains.
+
+        `trained`: whether the students of the state are there to be saved.
+        """
+        self.save.disabled = not trained
         self.start.disabled = self.surface.disabled = not ready
         self.pause.disabled = self.cancel.disabled = not busy
         self.pause.icon, self.pause.description = ("play", "Go on") if paused else ("pause", "Pause")
 
-    def show_words(self, design: StudentDesign | None, verdict: str, error: BaseException | None) -> None:
-        """Shows the student's parameters, size and work, what a training found, and what went wrong with its cause."""
+    def show_words(self, design: StudentDesign | None, verdict: str, saved: str, error: BaseException | None) -> None:
+        """Shows the student's size and work, what was found and saved, and what went wrong with its cause."""
         self.shape.value = "" if design is None else _shape_words(design)
-        self.verdict.value = html.escape(verdict)
+        self.verdict.value, self.saved.value = html.escape(verdict), html.escape(saved)
         self.error.value = "" if error is None else error_html(error)
 
     def _step_example(self, by: int) -> None:

@@ -195,32 +195,3 @@ def _allows(parameter: Any, values: Mapping[str, Value]) -> bool:
     except (KeyError, ParameterError):
         return False
     return True
-
-
-@dataclass(frozen=True)
-class History:
-    """The states to go back and forward to.
-
-    Attributes:
-        past: older states, the oldest first.
-        future: states that were undone, the nearest first.
-    """
-
-    past: tuple[ExplorerState, ...] = ()
-    future: tuple[ExplorerState, ...] = ()
-
-    def record(self, state: ExplorerState) -> "History":
-        """`state` is being left for a new one: it can be gone back to, and what was undone is forgotten."""
-        return History((*self.past, state)[-200:], ())
-
-    def undo(self, state: ExplorerState) -> tuple[ExplorerState, "History"]:
-        """The state before `state`, which stays when there is none."""
-        if not self.past:
-            return state, self
-        return self.past[-1], History(self.past[:-1], (state, *self.future))
-
-    def redo(self, state: ExplorerState) -> tuple[ExplorerState, "History"]:
-        """The state that was undone last; `state` stays when there is none."""
-        if not self.future:
-            return state, self
-        return self.future[0], History((*self.past, state), self.future[1:])

@@ -116,6 +116,13 @@ def distilled(temperature: float, alpha: float, seeds: int) -> ce.Distillation:
     return ce.distill(teacher, design, task, plan=plan, seeds=range(seeds), temperature=temperature, alpha=alpha)
 
 
+@cache
+def surfaced() -> ce.Surface:
+    teacher, task = loaded()
+    plan = ce.TrainingPlan(epochs=EPOCHS, learning_rate=0.01)
+    return ce.surface(teacher, ce.student(task, width=16, depth=1), task, plan=plan)
+
+
 @pytest.fixture(scope="module")
 def notebook(browser, server) -> Iterator[Page]:
     """A notebook with the lab, run; at the end the browser's console must have had no error."""
@@ -215,9 +222,7 @@ def test_the_surface_fills_and_a_click_on_a_cell_sets_both_sliders(opened):
     page = opened.page
     opened.click("surface-start")
     opened.settle()
-    teacher, task = loaded()
-    plan = ce.TrainingPlan(epochs=EPOCHS, learning_rate=0.01)
-    wanted = ce.surface(teacher, ce.student(task, width=16, depth=1), task, plan=plan)
+    wanted, task = surfaced(), loaded()[1]
     cells = 100 * wanted.frame.means().T.ravel()
     page.wait_for_function(
         "() => [...document.querySelector('.ce-surface .js-plotly-plot').data[0].z].every(Number.isFinite)"
@@ -252,6 +257,32 @@ def test_the_surface_fills_and_a_click_on_a_cell_sets_both_sliders(opened):
         assert any(value == pytest.approx(100 * accuracy, rel=1e-5) for value in drawn), (cell, drawn)
 
 
+def test_a_drag_is_undone_and_redone_and_the_student_is_saved_beside_the_notebook(opened, server):
+    page = opened.page
+    before = opened.value("param-alpha")
+    opened.drag("param-alpha", 0.9)
+    after = opened.value("param-alpha")
+    assert after > before
+    opened.click("undo")
+    opened.settle()
+    opened.wait_for_value("param-alpha", before)
+    opened.click("redo")
+    opened.settle()
+    opened.wait_for_value("param-alpha", after)
+    opened.click("undo")
+    opened.settle()
+    opened.click("save")
+    page.wait_for_selector(".ce-saved :text('Saved')")
+    saved = list(server.root.glob("digits-mlp-student-mlp-16x1-kd-seed*.safetensors"))
+    assert [path.name in page.locator(".ce-saved").inner_text() for path in saved] == [True]
+    size = opened.attribute(".ce-size [data-ce-value]", "data-ce-value")
+    assert saved[0].stat().st_size == int(size)
+    frame, seed = surfaced().frame, int(saved[0].stem.rpartition("seed")[2])
+    wanted = surfaced().student(frame.temperatures[5], frame.alphas[1], seed)  # the cell that was clicked before
+    assert ce.evaluate(ce.load_student(saved[0]), loaded()[1]).value == ce.evaluate(wanted, loaded()[1]).value
+    assert page.locator(".ce-distill .ce-error").inner_text() == ""
+
+
 def test_every_control_is_reached_by_tab_has_a_name_and_moves_nothing(opened):
     page = opened.page
     boxes = lambda: [cell.bounding_box() for cell in page.locator(".ce-distill .ce-strip > * > *").all()]  # noqa: E731
@@ -275,7 +306,7 @@ def test_every_control_is_reached_by_tab_has_a_name_and_moves_nothing(opened):
     text = " ".join(place for place, _, _ in reached)
     for wanted in ("example", "student-kind", "student-width", "student-depth", "loss", "param-temperature"):
         assert f"ce-{wanted}" in text
-    for wanted in ("param-alpha", "epochs", "seeds", "start", "surface-start"):
+    for wanted in ("param-alpha", "epochs", "seeds", "start", "surface-start", "save", "undo", "reset"):
         assert f"ce-{wanted}" in text
     assert all(name.strip() for _, name, _ in reached), reached
     assert boxes() == before

@@ -5,6 +5,7 @@ import json
 import threading
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -373,6 +374,89 @@ def test_a_patch_makes_the_old_film_the_new_one(lab):
     assert nothing is not None
     assert nothing.is_empty
     assert difference(old, {**new, "positions": [1.0]}) is None
+
+
+def test_settings_are_undone_redone_and_reset_and_a_drag_is_one_step(lab):
+    panel = lab._panel
+    start = lab.state
+    for value in (5.0, 6.0, 7.0):
+        panel.parameters["temperature"].value = value
+    panel.loss.value = "crd"
+    panel.fixed["width"].value = 9
+    states = [start, start.with_value("temperature", 7.0)]
+    states += [states[1].with_loss("crd"), lab.state]
+    for wanted in reversed(states[:-1]):
+        panel.undo.click()
+        assert lab.state == wanted
+        assert panel.loss.value == wanted.loss
+        assert panel.fixed["width"].value == wanted.width
+    assert panel.parameters["temperature"].value == 4.0
+    panel.redo.click()
+    assert lab.state == states[1]
+    lab.redo()
+    lab.redo()
+    assert (lab.state, panel.redo.disabled, panel.undo.disabled) == (states[-1], True, False)
+    lab.redo()
+    assert lab.state == states[-1]
+    lab.undo()
+    panel.fixed["depth"].value = 2  # what was undone is forgotten
+    assert panel.redo.disabled
+    panel.reset.click()
+    first = LabState(lab.state.teacher).checked()
+    assert lab.state == first
+    lab.undo()
+    assert lab.state.depth == 2
+    # A change that is refused is no step; a state that is set from Python is one.
+    panel.fixed["kind"].value = "conv"
+    lab.state = lab.state.with_value("epochs", 7)
+    lab.undo()
+    assert (lab.state.epochs, lab.state.depth) == (2, 2)
+    while not panel.undo.disabled:
+        lab.undo()
+    assert lab.state == first
+
+
+def test_undo_and_redo_show_what_was_trained(lab):
+    lab.start()
+    lab.wait(60)
+    known = accuracies(lab.result)
+    lab.state = lab.state.with_value("alpha", 0.1)
+    assert shown(lab)[1] is None
+    lab.undo()
+    assert accuracies(lab.result) == known
+
+
+def test_the_student_shown_is_saved_and_read_back(lab, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert lab._panel.save.disabled
+    with pytest.raises(CompressExplorerError, match="not trained yet"):
+        lab.save("student.safetensors")
+    quick(lab, seeds=3)
+    lab.start()
+    lab.wait(60)
+    for number in (1, 2):  # a name that is taken is not taken again
+        lab._panel.save.click()
+        assert len(list(tmp_path.glob("*.safetensors"))) == number
+    lab.wait(5)
+    validation = [pair.distilled.validation.value for pair in lab.result.pairs]
+    best = validation.index(max(validation))
+    name = f"Sequential-student-mlp-4x1-kd-seed{best}"
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"{name}{number}.{ending}" for number in ("", "-2") for ending in ("safetensors", "json")
+    }
+    assert f"Saved {name}-2.safetensors" in lab._panel.saved.value
+    for seed, path in ((best, tmp_path / f"{name}.safetensors"), (2, lab.save("second", seed=2))):
+        with case(seed):
+            assert path.stat().st_size == shown(lab)[0]
+            model, pair = ce.load_student(path), lab.result.pairs[seed]
+            assert ce.evaluate(model, small_task()) == ce.evaluate(pair.distilled.model, small_task())
+    told = json.loads(Path("second.json").read_text())["about"]
+    assert told["measured"]["test"]["value"] == lab.result.pairs[2].distilled.test.value
+    assert (told["loss"], told["plan"]["seed"], told["code"]) == ("kd", 2, lab.to_code())
+    with pytest.raises(CompressExplorerError, match=r"seed=7 is none of .*: 0, 1, 2"):
+        lab.save("third", seed=7)
+    lab.state = lab.state.with_value("alpha", 0.1)
+    assert (lab._panel.saved.value, lab._panel.save.disabled) == ("", True)
 
 
 def test_states_are_checked_and_kept(lab):

@@ -12,7 +12,8 @@ from compress_explorer.engine.setting import EXPLORABLE
 from compress_explorer.methods.catalogue import METHODS, complete
 from compress_explorer.spec.errors import CompressExplorerError, FileFormatError, ParameterError, UnknownNameError
 from compress_explorer.spec.recipe import Recipe, Step
-from compress_explorer.widgets.state import ExplorerState, History, first_state
+from compress_explorer.widgets.history import DRAG_PAUSE, History
+from compress_explorer.widgets.state import ExplorerState, first_state
 
 FIRST = first_state("lenet-300-100")
 TWO = first_state(
@@ -189,7 +190,8 @@ def test_what_is_no_state_is_refused(data, parts):
 
 def test_undo_and_redo_go_back_and_forward():
     second, third = FIRST.with_value("sparsity", 0.6), FIRST.with_value("sparsity", 0.7)
-    history = History().record(FIRST).record(second)
+    history: History[ExplorerState] = History()
+    history = history.record(FIRST).record(second)
     state, history = history.undo(third)
     assert state == second
     state, history = history.undo(state)
@@ -204,12 +206,29 @@ def test_undo_and_redo_go_back_and_forward():
 
 def test_a_new_change_forgets_what_was_undone():
     second = FIRST.with_value("sparsity", 0.6)
-    state, history = History().record(FIRST).undo(second)
+    begun: History[ExplorerState] = History()
+    state, history = begun.record(FIRST).undo(second)
     assert history.record(state).future == ()
 
 
+def test_a_drag_is_one_step_and_an_undo_ends_it():
+    states = [FIRST.with_value("sparsity", number / 10) for number in range(10)]
+    near, far = DRAG_PAUSE / 2, DRAG_PAUSE * 2
+    for control, pause, steps in (("sparsity", near, 1), ("sparsity", far, 4), ("", near, 4)):
+        history: History[ExplorerState] = History()
+        for number in range(4):
+            history = history.record(states[number], control, 100 + number * pause)
+        assert history.past == tuple(states[:steps]), (control, pause)
+    history = history.record(states[4], "bits", 200.0).record(states[5], "sparsity", 200.1)
+    assert history.past[-2:] == (states[4], states[5])  # another control
+    state, history = history.undo(states[6])
+    history = history.record(state, "sparsity", 200.2)
+    assert history.past[-1] == state == states[5]
+    assert history.future == ()
+
+
 def test_the_history_is_bounded():
-    history = History()
+    history: History[ExplorerState] = History()
     for number in range(300):
         history = history.record(FIRST.with_value("sparsity", number / 300))
     assert len(history.past) == 200
@@ -220,7 +239,8 @@ def test_the_history_is_bounded():
 def test_undo_takes_back_exactly_what_was_done(moves):
     """Against a plain list with a cursor."""
     model, cursor, count = [FIRST], 0, 0
-    state, history = FIRST, History()
+    state = FIRST
+    history: History[ExplorerState] = History()
     for move in moves:
         if move == "change":
             count += 1

@@ -13,6 +13,9 @@ from compress_explorer.spec.errors import DataError, ParameterError
 
 KINDS = ("mlp", "conv")
 
+LARGEST = 2**20
+"""Most inputs and most classes of a student that a file tells of: more would be asked for by a damaged file alone."""
+
 
 @dataclass(frozen=True)
 class StudentDesign:
@@ -58,20 +61,14 @@ def student(task: Task, *, width: int = 16, depth: int = 1, kind: Literal["mlp",
         DataError: when "conv" meets inputs that are no images, or the number of classes is not known.
     """
     check_task(task)
-    if kind not in KINDS:
-        raise ParameterError(f"kind={kind!r} must be one of {', '.join(KINDS)}.")
-    least = 1 if kind == "conv" else 0
-    for name, value, low, high in (("width", width, 1, 4096), ("depth", depth, least, 16)):
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise ParameterError(f"{name}={value!r} must be a whole number from {low} to {high}.")
+    _check(kind, width, depth)
     split = task.train or task.test
     shape, classes = tuple(split.inputs.shape[1:]), len(task.classes)
     if not classes:
         if split.targets.is_floating_point() or split.targets.ndim != 1:
             raise DataError("The number of classes is not known: the targets are no class indices. Pass classes=.")
         classes = int(split.targets.max()) + 1
-    if kind == "conv" and len(shape) != 3:
-        raise DataError(f"kind='conv' needs images [channels, height, width]; the inputs are {shape}. Take kind='mlp'.")
+    _check_shape(kind, shape)
     counted = _count(kind, shape, classes, width, depth, task)
     return StudentDesign(
         kind=kind,
@@ -83,6 +80,37 @@ def student(task: Task, *, width: int = 16, depth: int = 1, kind: Literal["mlp",
         parameters=counted.cost.parameters,
         macs=counted.cost.macs,
     )
+
+
+def built(kind: str, shape: tuple[int, ...], classes: int, *, width: int, depth: int) -> nn.Module:
+    """The network of a design that is told by its numbers, as a file tells it.
+
+    Raises:
+        ParameterError: when a number is out of its bounds.
+        DataError: when "conv" meets a shape that is no image's.
+    """
+    _check(kind, width, depth)
+    for name, value in (("classes", classes), *(("shape", size) for size in shape)):
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST:
+            raise ParameterError(f"{name}={value!r} must be a whole number from 1 to {LARGEST}.")
+    if torch.Size(shape).numel() > LARGEST:
+        raise ParameterError(f"shape={shape!r} has more than {LARGEST} numbers.")
+    _check_shape(kind, shape)
+    return _build(kind, shape, classes, width, depth)
+
+
+def _check(kind: str, width: int, depth: int) -> None:
+    if kind not in KINDS:
+        raise ParameterError(f"kind={kind!r} must be one of {', '.join(KINDS)}.")
+    least = 1 if kind == "conv" else 0
+    for name, value, low, high in (("width", width, 1, 4096), ("depth", depth, least, 16)):
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ParameterError(f"{name}={value!r} must be a whole number from {low} to {high}.")
+
+
+def _check_shape(kind: str, shape: tuple[int, ...]) -> None:
+    if kind == "conv" and len(shape) != 3:
+        raise DataError(f"kind='conv' needs images [channels, height, width]; the inputs are {shape}. Take kind='mlp'.")
 
 
 def _count(kind: str, shape: tuple[int, ...], classes: int, width: int, depth: int, task: Task) -> Footprint:
