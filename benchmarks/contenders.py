@@ -85,6 +85,11 @@ explorer = ce.explore("resnet-fashion")
 explorer
 """
 
+LAB = """
+lab = ce.distill_lab("lenet-300-100")
+lab
+"""
+
 LAG = """
 # How much later than it asked for the kernel's message loop is called again: as long as it cannot answer.
 lags = []

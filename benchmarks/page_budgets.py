@@ -1,10 +1,11 @@
-"""Budgets of the Explorer in the page: a very large model, echoes while accuracy is measured, unforeseen settings."""
+"""Budgets in the page: a very large model, echoes while the worker measures or trains, unforeseen settings."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from playwright.sync_api import Page
 
-from benchmarks.contenders import ECHO, HEAVY, IMPORTS, LAG, LARGE
+from benchmarks.contenders import ECHO, HEAVY, IMPORTS, LAB, LAG, LARGE
 from benchmarks.growth import UNFORESEEN
 from benchmarks.in_page import Row, notebook, slider
 from compress_explorer.methods import catalogue
@@ -14,7 +15,7 @@ LARGE_PRESSES = 40
 """Of the large network, of which each move makes the worker count all weights."""
 
 BLOCK = 10
-"""Echoes in a row at rest, then while accuracy is measured."""
+"""Echoes in a row at rest, then while the worker works."""
 
 WATCH = """
 () => {
@@ -99,51 +100,86 @@ def large() -> list[Row]:
 
 
 @dataclass(frozen=True)
-class Heavy:
-    """What was measured beside the evaluation of a network that keeps both cores busy.
+class Beside:
+    """What was measured beside the worker.
 
     Attributes:
         idle: echoes while the worker is at rest.
-        busy: echoes while it measures.
+        busy: echoes while it works.
         idle_lag: the longest time in seconds for which the kernel's message loop was not called, at rest.
-        busy_lag: the same while the worker measures.
-        estimates: from the choice of a method that was not foreseen to its first estimate.
+        busy_lag: the same while the worker works.
     """
 
     idle: Row
     busy: Row
     idle_lag: float
     busy_lag: float
-    estimates: Row
 
 
-def heavy() -> Heavy:
-    """Echoes with and without resnet-fashion being measured, in turn; then methods that were not foreseen."""
+def beside(page: Page, work: str, start: Callable[[str], object], stop: Callable[[], object]) -> Beside:
+    """Echoes with and without the worker at work, in turn.
+
+    Args:
+        page: with the echo, and with `LAG` in its kernel.
+        work: what the worker does, in words.
+        start: makes the worker begin, given one of the `turns`.
+        stop: makes it rest.
+    """
     times: dict[str, list[float]] = {"idle": [], "busy": []}
     lags: dict[str, list[float]] = {"idle": [], "busy": []}
+
+    def block(name: str) -> None:
+        page.evaluate(KERNEL_VALUE, "longest_lag()")
+        times[name] += [press(page, ".bench-echo", key, "echo") for key in turns(BLOCK)]
+        lags[name].append(float(page.evaluate(KERNEL_VALUE, "longest_lag()")))
+
+    for key in turns(PRESSES // BLOCK):
+        block("idle")
+        start(key)
+        block("busy")
+        stop()
+    return Beside(
+        Row("bare kernel echo, at rest", times["idle"]),
+        Row(f"bare kernel echo, while {work}", times["busy"]),
+        max(lags["idle"]),
+        max(lags["busy"]),
+    )
+
+
+def heavy() -> tuple[Beside, Row]:
+    """Echoes beside a network that keeps both cores busy; then first estimates of methods that were not foreseen."""
     with notebook([IMPORTS, ECHO, HEAVY, LAG]) as page:
         page.wait_for_function(SHOWN)
         rest(page)
         page.evaluate(WATCH)
-
-        def block(name: str) -> None:
-            page.evaluate(KERNEL_VALUE, "longest_lag()")
-            times[name] += [press(page, ".bench-echo", key, "echo") for key in turns(BLOCK)]
-            lags[name].append(float(page.evaluate(KERNEL_VALUE, "longest_lag()")))
-
-        for key in turns(PRESSES // BLOCK):
-            block("idle")
-            ask(page, key, "accuracy")
-            block("busy")
-            rest(page)
+        measured = beside(
+            page, "resnet-fashion is measured", lambda key: ask(page, key, "accuracy"), lambda: rest(page)
+        )
         estimates = [_estimate(page, step.method) for step in UNFORESEEN]
-    return Heavy(
-        Row("bare kernel echo, at rest", times["idle"]),
-        Row("bare kernel echo, while resnet-fashion is measured", times["busy"]),
-        max(lags["idle"]),
-        max(lags["busy"]),
-        Row("first estimate of resnet-fashion after another method was chosen", estimates),
-    )
+    return measured, Row("first estimate of resnet-fashion after another method was chosen", estimates)
+
+
+TRAINS = "() => /epoch/.test(document.querySelector('.ce-distill .ce-status').textContent)"
+TRAINS_NO_MORE = """
+() => ["exact", "cancelled"].includes(document.querySelector(".ce-distill .ce-status [data-ce-state]").dataset.ceState)
+"""
+
+
+def trained() -> Beside:
+    """Echoes beside the training of students of LeNet-300-100."""
+    with notebook([IMPORTS, ECHO, LAB, LAG]) as page:
+        page.wait_for_function(TRAINS_NO_MORE)
+        page.evaluate(WATCH)
+
+        def start(_key: str) -> None:
+            page.locator(".ce-distill button.ce-start").click()
+            page.wait_for_function(TRAINS)
+
+        def stop() -> None:
+            page.locator(".ce-distill button.ce-cancel").click()
+            page.wait_for_function(TRAINS_NO_MORE)
+
+        return beside(page, "students are trained", start, stop)
 
 
 def _estimate(page: Page, method: str) -> float:

@@ -30,9 +30,9 @@ def _control(parameter: Parameter, value: Value) -> ipywidgets.ValueWidget:
         return ipywidgets.Dropdown(options=parameter.choices, value=value, **words)
     number = float(value)
     if parameter.scale != "linear":
-        return ExactLogSlider(parameter, number, readout_format="d" if parameter.kind == "integer" else ".3g", **words)
+        return ExactLogSlider(parameter, number, readout_format="d" if parameter.kind == "integer" else ".3", **words)
     if parameter.kind == "float":
-        return ExactFloatSlider(parameter, number, readout_format=".1%" if parameter.unit == "%" else ".4g", **words)
+        return ExactFloatSlider(parameter, number, readout_format=".1%" if parameter.unit == "%" else ".4", **words)
     if _reaches_far(parameter):
         low, high = int(parameter.minimum), int(parameter.maximum)
         return ipywidgets.BoundedIntText(value=int(value), min=low, max=high, **words)
