@@ -67,11 +67,11 @@ class StageFeed:
         if self._plays(update.setting, update.sweep):
             # Before the status: "exact" stands beside exact numbers only.
             self._patch(engine, update, update.sweep)
-            self._status(request, state, update.own, update.text)
+            self._status(request, state, update.own, update.text, _measured(update.sweep, update.own))
             return
         with self._stage.hold_sync():
             self._show_film(engine, update.setting, update.sweep, controls)
-            self._status(request, state, update.own, update.text)
+            self._status(request, state, update.own, update.text, _measured(update.sweep, update.own))
 
     def forget(self) -> None:
         """Another model was opened: nothing of the film shown is true of it."""
@@ -114,10 +114,16 @@ class StageFeed:
         self._waiting.clear()
         self._last_patch = now
 
-    def _status(self, request: int, state: str, position: int | None, text: str) -> None:
-        status = {"request": request, "state": state, "position": position, "text": text, "progress": None}
+    def _status(self, request: int, state: str, position: int | None, text: str, progress: float | None = None) -> None:
+        status = {"request": request, "state": state, "position": position, "text": text, "progress": progress}
         if status != self._stage.status:
             self._stage.status = status
+
+
+def _measured(sweep: Sweep, own: int) -> float | None:
+    """The share of the samples on which the accuracy shown was measured; None before the first and when it is exact."""
+    evaluation = sweep.evaluations[own]
+    return None if evaluation is None or evaluation.exact else evaluation.count / evaluation.total
 
 
 def _position(film: Mapping[str, list[float]], setting: Setting) -> int | None:

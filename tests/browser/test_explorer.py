@@ -211,7 +211,7 @@ def test_a_training_is_told_and_its_rate_is_what_the_slider_says(explorer):
         "() => document.querySelector('.ce-status').textContent.includes('the curve is not trained')"
     )
     readout = explorer.page.locator(".ce-param-learning_rate .widget-readout")
-    assert readout.inner_text() == "0.00100"
+    assert readout.inner_text() == "0.001"
     explorer.slider("learning_rate").press("ArrowRight")
     explorer.settle()
     assert readout.inner_text() == "0.00178"

@@ -71,6 +71,19 @@ def test_opens_on_exact_numbers(explorer):
     assert explorer._stage.status["request"] == 1
 
 
+def test_the_progress_of_the_accuracy_is_shown_until_it_is_exact(explorer):
+    explorer.wait(60)
+    seen: list[tuple[str, float | None]] = []
+    explorer._stage.observe(lambda change: seen.append((change["new"]["text"], change["new"]["progress"])), "status")
+    explorer._panel.methods.method.value = "random"
+    assert_shows_its_state(explorer)
+    assert [entry for entry in seen if "of 600 samples" in entry[0]] == [
+        ("256 of 600 samples", 256 / 600),
+        ("512 of 600 samples", 512 / 600),
+    ]
+    assert explorer._stage.status["progress"] is None
+
+
 # Recalibration is tried below on a network that has batch normalization; on others it says that there is none.
 EVERYWHERE = [method.name for method in EXPLORABLE if method.name != "batch-norm-recalibration"]
 
