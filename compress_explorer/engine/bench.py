@@ -73,6 +73,11 @@ class Bench:
         """The names of the weight tensors."""
         return tuple(site.name for site in self.original.inventory.sites)
 
+    @property
+    def weights(self) -> int:
+        """How many weights all of them hold."""
+        return sum(weights.matrix.numel() for weights in self.original.weights.values())
+
     def check(self, recipe: Recipe) -> Recipe:
         """The recipe with every value filled in.
 

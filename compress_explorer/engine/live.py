@@ -39,7 +39,9 @@ QUIET = 1.0
 
 
 DRAW_FIRST = 0.05
-"""Seconds for which the processors are left to the page, which draws a preview, before weights are counted."""
+COUNTING_TIME = 1e-8
+"""Before weights are counted the processors are left to the page, which draws a preview: for about as long as counting
+takes, `COUNTING_TIME` seconds a weight, and `DRAW_FIRST` seconds at most."""
 
 COUNTING = "counting the weights"
 """Said while previews are shown, until the setting's own frame is exact."""
@@ -214,7 +216,7 @@ class LiveEngine:
 
         if film.has_frame(own) and not film.is_settled(own):
             self._send("status", request, setting, film, own, own, COUNTING)
-            self._requests.rest(request, DRAW_FIRST)
+            self._requests.rest(request, min(DRAW_FIRST, COUNTING_TIME * self.bench.weights))
             self._check(request)
         film.settle(own)
         self._send("point", request, setting, film, own, own)

@@ -25,6 +25,7 @@ def setting(sparsity: float) -> Setting:
 def test_a_position_that_is_left_again_is_never_applied(monkeypatch: pytest.MonkeyPatch):
     """The rest would last five minutes: it ends when the slider moves on."""
     monkeypatch.setattr(live, "DRAW_FIRST", LONG)
+    monkeypatch.setattr(live, "COUNTING_TIME", LONG)
     applied: set[float] = set()
     apply = Bench.apply
 
