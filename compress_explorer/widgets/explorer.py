@@ -112,8 +112,9 @@ class Explorer(ipywidgets.VBox):
         engine.wait(timeout)
 
     def cancel(self) -> None:
-        """Stops measuring; what is known stays, and the next change works as usual."""
+        """Stops measuring and training; what is known stays, and the next change works as usual."""
         self._open_engine().cancel()
+        self._recovery.cancel()
 
     def undo(self) -> None:
         """Goes back to the state before; does nothing when there is none."""

@@ -100,7 +100,7 @@ class Panel(ipywidgets.VBox):
         self.undo = button("undo", "Undo", "ce-undo", actions.undo)
         self.redo = button("repeat", "Redo", "ce-redo", actions.redo)
         self.reset = button("refresh", "Reset", "ce-reset", actions.reset)
-        self.cancel = button("stop", "Stop measuring; what is known stays", "ce-cancel", actions.cancel)
+        self.cancel = button("stop", "Stop measuring and training; what is known stays", "ce-cancel", actions.cancel)
         self.effects = ipywidgets.HTML()
         self.effects.add_class("ce-effects")
         self.error = error_area()

@@ -29,6 +29,7 @@ class RecoveryBox(ipywidgets.VBox):
         self._recover = recover
         self._lock = threading.Lock()
         self._number = 0
+        self._cancelled = 0  # the newest comparison that was given up
         self._closing = False
         self.start = button(
             "medkit",
@@ -48,6 +49,11 @@ class RecoveryBox(ipywidgets.VBox):
         with self._lock:
             self._number += 1
             self.found.value = ""
+
+    def cancel(self) -> None:
+        """Ends the comparison that is under way after the step in hand; what it found by then is shown."""
+        with self._lock:
+            self._cancelled = self._number
 
     def wait(self, timeout: float | None = 120) -> None:
         """Returns when the comparison is there.
@@ -75,7 +81,7 @@ class RecoveryBox(ipywidgets.VBox):
 
     def _steps(self, number: int) -> Iterator[object]:
         def stop() -> bool:
-            return self._closing or number != self._number
+            return self._closing or number != self._number or number <= self._cancelled
 
         try:
             found = self._recover(lambda words: self._show(number, _words_html(words)), stop)
@@ -96,11 +102,14 @@ def recovery_html(recovery: Recovery) -> str:
     """The comparison as a table, with what it says in a sentence; escaped."""
     rows = "".join(_row_html(point) for point in recovery.points)
     head = "<tr class='ce-head'><td>accuracy</td><td>to baseline</td><td>size</td></tr>"
-    return f"<table>{head}{rows}</table><div>{html.escape(sentence(recovery))}</div>"
+    table = f"<table>{head}{rows}</table>" if rows else ""
+    return f"{table}<div>{html.escape(sentence(recovery))}</div>"
 
 
 def sentence(recovery: Recovery) -> str:
     """What the comparison says, e.g. "Fine-tuning brings back 35.9 of the 36.1 points that were lost at once."."""
+    if not recovery.complete:
+        return "Cancelled: the rest is not measured."
     best = max(recovery.points[1:], key=lambda point: point.evaluation.value, default=None)
     if best is None or recovery.points[0].evaluation.difference is None:
         return ""

@@ -2,13 +2,15 @@
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 import compress_explorer as ce
+from compress_explorer.engine.training.recover import recover
 from compress_explorer.figures import text
 from compress_explorer.spec.errors import DataError
 from compress_explorer.spec.evaluation import Evaluation, Interval
@@ -83,6 +85,37 @@ def test_a_change_ends_it_and_what_was_found_is_of_the_past(explorer, monkeypatc
     assert explorer._recovery.found.value == ""
 
 
+def test_cancel_ends_it_and_shows_what_was_found_by_then(explorer, monkeypatch):
+    explorer.wait(60)
+    box, waits, cancelled = explorer._recovery, threading.Event(), threading.Event()
+    expected = ce.recover(normed_model(), RECIPE, explorer._open_engine().task)
+
+    def until_fine_tuning(*given: Any, progress: Callable[[str], None], **options: Any) -> Recovery:
+        def tell(words: str) -> None:
+            if "fine-tune" in words:
+                waits.set()
+                assert cancelled.wait(60)
+            progress(words)
+
+        return recover(*given, progress=tell, **options)
+
+    monkeypatch.setattr("compress_explorer.widgets.explorer.recover", until_fine_tuning)
+    box.start.click()
+    assert waits.wait(60)
+    explorer._panel.cancel.click()
+    cancelled.set()
+    box.wait(60)
+    known = Recovery(expected.split, expected.baseline, expected.points[:2], complete=False)
+    assert box.found.value == recovery_html(known)
+    assert "Cancelled" in box.found.value
+    monkeypatch.undo()
+    box.start.click()
+    box.wait(120)
+    assert box.found.value == recovery_html(expected)
+    box.cancel()
+    assert box.found.value == recovery_html(expected), "what is finished stays"
+
+
 def test_without_a_train_split_it_says_so_and_the_next_move_works():
     explorer = opened(small_model(), train=0)
     try:
@@ -126,6 +159,8 @@ def test_the_sentence_says_what_the_points_say():
         ((point("One-shot", 0.6),), ""),
     ]:
         assert words in sentence(Recovery("test", None, points, complete=True))
+    assert "Cancelled" in sentence(Recovery("test", None, (), complete=False))
+    assert "<table>" not in recovery_html(Recovery("test", None, (), complete=False))
 
 
 def test_names_and_words_are_escaped():
