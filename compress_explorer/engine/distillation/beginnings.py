@@ -51,7 +51,8 @@ def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
     Raises:
         ParameterError: when they are not, or there is none.
     """
-    whole = all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds)
-    if not seeds or not whole or len(set(seeds)) < len(seeds):
+    listed = isinstance(seeds, Sequence)
+    whole = listed and all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds)
+    if not whole or not seeds or len(set(seeds)) < len(seeds):
         raise ParameterError(f"seeds={seeds!r} must be different whole numbers of 0 or more, e.g. (0, 1, 2).")
     return tuple(seeds)

@@ -12,7 +12,7 @@ from compress_explorer.engine.distillation.features import checked_layer
 from compress_explorer.engine.distillation.result import Distillation
 from compress_explorer.engine.distillation.teaching import check_networks
 from compress_explorer.engine.task import Task, check_task
-from compress_explorer.engine.training.plan import Plan
+from compress_explorer.engine.training.plan import Plan, check_plan
 from compress_explorer.methods.distillation.catalogue import distillation_loss
 from compress_explorer.spec.distillation import DistillationLoss
 from compress_explorer.spec.errors import ModelError, ParameterError
@@ -99,6 +99,7 @@ def distilling(
     declared = distillation_loss(loss)
     completed = declared.complete(values)
     check_task(task)
+    chosen_plan = check_plan(Plan() if plan is None else plan)
     train = task.split("train")
     first = initial(student, check_seeds(seeds)[0])
     place = resolve(device, first)
@@ -117,7 +118,7 @@ def distilling(
             task=task,
             loss=declared,
             values=completed,
-            plan=Plan() if plan is None else plan,
+            plan=chosen_plan,
             seeds=tuple(seeds),
             layers=chosen,
             checkpoint=None if checkpoint is None else Path(checkpoint),

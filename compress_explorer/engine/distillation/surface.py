@@ -1,6 +1,6 @@
 """Students for a whole grid of temperatures and alphas, trained together in one run."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -16,7 +16,7 @@ from compress_explorer.engine.distillation.stacked import Stack
 from compress_explorer.engine.distillation.teaching import Teaching, answered, check_networks, labelled
 from compress_explorer.engine.evaluate import BATCH, scores_from
 from compress_explorer.engine.task import Task, accuracy, check_task
-from compress_explorer.engine.training.plan import Plan
+from compress_explorer.engine.training.plan import Plan, check_plan
 from compress_explorer.methods.distillation.kd import ALPHA, TEMPERATURE, soft_loss
 from compress_explorer.spec.distillation import Curve, Grid, SurfaceFrame
 from compress_explorer.spec.errors import ModelError, ParameterError, TrainingError
@@ -87,6 +87,7 @@ def surfacing(
     """
     axes = [_axis(parameter, values) for parameter, values in ((TEMPERATURE, temperatures), (ALPHA, alphas))]
     chosen = check_seeds(seeds)
+    plan = check_plan(Plan() if plan is None else plan)
     check_task(task)
     train = task.split("train")
     if not isinstance(teacher, nn.Module):
@@ -94,7 +95,6 @@ def surfacing(
     first = initial(student, chosen[0])
     place = resolve(device, first)
     check_networks(teacher, first, train)
-    plan = Plan() if plan is None else plan
     cells = len(axes[0]) * len(axes[1])
     empty = _grid(torch.full((len(chosen) * cells,), torch.nan), len(chosen), len(axes[0]))
     frame = SurfaceFrame(
@@ -114,9 +114,10 @@ def surfacing(
 
 
 def _axis(parameter: Parameter, values: Sequence[float]) -> tuple[float, ...]:
-    axis = tuple(float(parameter.validate(value)) for value in values)
+    listed = isinstance(values, Iterable) and not isinstance(values, str)
+    axis = tuple(float(parameter.validate(value)) for value in values) if listed else ()
     if not axis or len(set(axis)) < len(axis):
-        raise ParameterError(f"{parameter.name}s={values!r} must be different numbers, at least one.")
+        raise ParameterError(f"{parameter.name}s={values!r} must be different numbers, at least one, in a list.")
     return axis
 
 

@@ -17,7 +17,7 @@ from compress_explorer.engine.rescale import with_aliases
 from compress_explorer.engine.summary import summarize
 from compress_explorer.engine.task import Task, check_task
 from compress_explorer.engine.training.loop import train
-from compress_explorer.engine.training.plan import Plan
+from compress_explorer.engine.training.plan import Plan, check_plan
 from compress_explorer.engine.training.trainee import Trainee
 from compress_explorer.engine.training.treat import loss_on
 from compress_explorer.engine.weights import Weights
@@ -119,10 +119,11 @@ def lottery_ticket(
     work = open_model(initial_model)
     split = calibration_split(NAME, Context(task=task))
     task.split("validation")
-    steps = plan.epochs * plan.steps_per_epoch(len(split))
-    last_rate = rate / 2 if output_rate is None else output_rate
+    steps = check_plan(plan).epochs * plan.steps_per_epoch(len(split))
     _check(rounds=(rounds, 0, None), rewind_to=(rewind_to, 0, steps - 1), look_every=(look_every, 1, None))
-    _check_rates(rate=rate, output_rate=last_rate)
+    _check_rates(rate=rate)
+    last_rate = rate / 2 if output_rate is None else output_rate
+    _check_rates(output_rate=last_rate)
     # Only now: the errors above shall come with the call, not with the first round.
     search = _Search(task, plan, look_every, progress)
     return _rounds(work, search, rounds, (rate, last_rate), rewind_to, reinitialise=reinitialise)

@@ -88,3 +88,14 @@ class Plan:
     def to_json(self) -> dict[str, int | float | str]:
         """Every value by its name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def check_plan(plan: Plan) -> Plan:
+    """The plan, when it is one.
+
+    Raises:
+        ParameterError: when it is something else, such as a number of epochs.
+    """
+    if not isinstance(plan, Plan):
+        raise ParameterError(f"plan={plan!r} must be a TrainingPlan, e.g. TrainingPlan(epochs=10).")
+    return plan

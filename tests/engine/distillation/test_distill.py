@@ -311,6 +311,8 @@ def test_what_cannot_be_distilled_is_refused_with_the_remedy():
         (teacher(), student, task(), {"seeds": ()}, ParameterError, r"seeds=\(\)"),
         (teacher(), student, task(), {"seeds": (1, 1)}, ParameterError, "different whole numbers"),
         (teacher(), student, task(), {"seeds": (0.5,)}, ParameterError, "different whole numbers"),
+        (teacher(), student, task(), {"seeds": 3}, ParameterError, "seeds=3 must be different whole numbers"),
+        (teacher(), student, task(), {"plan": {"epochs": 3}}, ParameterError, "plan={'epochs': 3} must be a Train"),
         (None, student, task(), {}, ModelError, "The teacher must be a torch.nn.Module, not NoneType"),
         (teacher(), None, task(), {}, ModelError, "The student must be"),
         (teacher(), lambda: "net", task(), {}, ModelError, "function gave str"),

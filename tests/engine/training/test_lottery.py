@@ -135,6 +135,8 @@ def test_bad_values_and_missing_splits_are_refused_at_once():
     cases: list[tuple[dict[str, Any], str]] = [
         ({"rounds": -1}, "rounds=-1"),
         ({"rate": 1.2}, "rate=1.2"),
+        ({"rate": "a fifth"}, "rate='a fifth'"),
+        ({"plan": None}, "plan=None must be a TrainingPlan"),
         ({"output_rate": -0.1}, "output_rate=-0.1"),
         ({"rewind_to": 12}, "rewind_to=12 must be a whole number from 0 to 11"),
         ({"look_every": 0}, "look_every=0"),
