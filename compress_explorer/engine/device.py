@@ -22,19 +22,26 @@ def resolve(device: Device, model: nn.Module) -> torch.device:
         model: whose device "auto" is where there is no CUDA.
 
     Raises:
-        ParameterError: when there is no such device.
+        ParameterError: when there is no such device, or nothing can be computed on it.
     """
     if device == "auto":
         return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else device_of(model)
     try:
         found = torch.device(device)
+        if found.type == "meta":
+            raise ValueError("it holds no numbers")
         torch.empty(0, device=found)
     except Exception as error:
         there = ", ".join(["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))])
         raise ParameterError(
-            f"device={device!r} cannot be used here: {str(error).splitlines()[0]}. Known: auto, {there}."
+            f"device={device!r} cannot be used here: {_first_sentence(error)}. Known: auto, {there}."
         ) from error
     return found
+
+
+def _first_sentence(error: Exception) -> str:
+    """What an error says at first, without its stop: torch lists after it all that it knows, over many lines."""
+    return str(error).partition("\n")[0].partition(". ")[0].rstrip(".:")
 
 
 def on_device(model: nn.Module, device: torch.device) -> nn.Module:

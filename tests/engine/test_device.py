@@ -18,9 +18,14 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is n
 
 
 def test_a_device_that_is_not_there_is_refused_with_those_that_are():
-    for name in ("cuda:99", "tpu", "gpu"):
-        with pytest.raises(ParameterError, match=r"device=.* cannot be used here: .*Known: auto, cpu"):
-            resolve(name, network())
+    for name in ("cuda:99", "tpu", "gpu", "meta", "privateuseone", "", None):
+        with (
+            case(name),
+            pytest.raises(ParameterError, match=r"device=.* cannot be used here: .*Known: auto, cpu") as found,
+        ):
+            resolve(name, network())  # type: ignore[arg-type]
+        assert len(str(found.value)) < 400, name
+        assert ".." not in str(found.value), name
     with pytest.raises(ParameterError, match="cuda:99"):
         ce.evaluate(network(), task(), device="cuda:99")
     cases = [
