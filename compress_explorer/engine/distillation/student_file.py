@@ -44,6 +44,10 @@ def save_student(
         OSError: when a file cannot be written.
     """
     path = Path(path)
+    if not path.name or path.is_dir():
+        raise IsADirectoryError(
+            f"{path} is a folder. Pass the path of a file in it, e.g. {path / 'student.safetensors'}."
+        )
     state = student.state_dict()
     with torch.device("meta"):
         expected = design().state_dict()
@@ -69,7 +73,8 @@ def load_student(path: str | os.PathLike[str]) -> nn.Module:
     design = design_path(path)
     for needed in (path, design):
         if not needed.is_file():
-            raise FileFormatError(f"{needed} is missing. A student is two files: weights, and the .json beside them.")
+            found = "a folder" if needed.is_dir() else "missing"
+            raise FileFormatError(f"{needed} is {found}. A student is two files: weights, and the .json beside them.")
     model = _built(design)
     try:
         state = read_arrays(path.read_bytes())
@@ -108,8 +113,9 @@ def _built(path: Path) -> nn.Module:
                 design["kind"], tuple(design["shape"]), design["classes"], width=design["width"], depth=design["depth"]
             )
     except (ValueError, KeyError, TypeError, RecursionError, CompressExplorerError) as error:
+        why = str(error).rstrip(".")
         raise FileFormatError(
-            f"{path} is no design of a student of version {FORMAT_VERSION}: {error}. Save the student again."
+            f"{path} is no design of a student of version {FORMAT_VERSION}: {why}. Save the student again."
         ) from error
 
 

@@ -64,7 +64,7 @@ def test_what_is_no_student_is_refused_with_the_remedy(tmp_path):
         (beside, b"[" * 100_000, "no design of a student"),
         (beside, sound.replace('"version": 1', '"version": 2').encode(), "version 2"),
         (beside, changed(width=7).encode(), r"holds another network than student.json tells: '0\.bias' is \(6,\)"),
-        (beside, changed(width="6").encode(), "width='6'"),
+        (beside, changed(width="6").encode(), r"width='6' .* 4096\. Save"),
         (beside, changed(shape=[2**20, 2**20]).encode(), "shape="),
         (beside, changed(shape=None).encode(), "no design of a student"),
         (beside, changed(classes=-1).encode(), "classes=-1"),
@@ -84,3 +84,14 @@ def test_what_is_no_student_is_refused_with_the_remedy(tmp_path):
         place.unlink()
         with pytest.raises(FileFormatError, match=rf"{place.name} is missing"):
             ce.load_student(path)
+    with pytest.raises(FileFormatError, match="is a folder"):
+        ce.load_student(tmp_path)
+
+
+def test_a_folder_in_place_of_a_file_is_refused_before_anything_is_written(tmp_path):
+    design = ce.student(task(), width=6)
+    (tmp_path / "students").mkdir()
+    for path in (tmp_path / "students", f"{tmp_path / 'students'}/", ""):
+        with case(path), pytest.raises(IsADirectoryError, match=r"is a folder.*student\.safetensors"):
+            ce.save_student(design(), design, path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["students"]
