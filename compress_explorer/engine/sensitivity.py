@@ -12,7 +12,7 @@ from compress_explorer.engine.batches import batch_in_order
 from compress_explorer.engine.bench import Bench
 from compress_explorer.engine.context import Context
 from compress_explorer.engine.device import Device, on_device, resolve
-from compress_explorer.engine.evaluate import BATCH, EXAMPLE
+from compress_explorer.engine.evaluate import BATCH, EXAMPLE, check_fit
 from compress_explorer.engine.folding import Pairs
 from compress_explorer.engine.growing import GrowingScores
 from compress_explorer.engine.inference_copy import inference_copy, safe_folds
@@ -89,6 +89,7 @@ def sensitivity(
     checked = [bench.check(Recipe(step)).steps[0] for step in steps]
     place = resolve(device, bench.model)
     original = on_device(bench.model, place)
+    check_fit(original, task)
     measuring = Measuring(task, split, GrowingScores(original, task, split), precision)
     example, _ = batch_in_order(task.split(split), range(min(BATCH, measuring.total)), place)
     folded = safe_folds(original, example[:EXAMPLE])

@@ -15,7 +15,7 @@ from compress_explorer.engine.sensitivity import sensitivity
 from compress_explorer.engine.sweep import sweep
 from compress_explorer.engine.task import Split, Task
 from compress_explorer.engine.variants import evaluate_variants
-from compress_explorer.spec.errors import ParameterError, UnknownNameError
+from compress_explorer.spec.errors import DataError, ParameterError, UnknownNameError
 from compress_explorer.spec.recipe import Recipe, Step
 from tests.engine.tasks import network, task
 
@@ -218,6 +218,8 @@ def test_bad_arguments_are_named():
         sensitivity(network(), POINTS, "intger", bits=[2, 4])
     with pytest.raises(ParameterError, match="bits"):
         sensitivity(network(), POINTS, "integer", bits=[2, 99])
+    with pytest.raises(DataError, match="weights are float64; check that the data"):
+        sensitivity(network().double(), POINTS, "integer", bits=[2, 4])
 
 
 def test_the_recipe_of_a_step_gives_the_same_numbers():

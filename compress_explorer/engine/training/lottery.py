@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from compress_explorer.engine.context import Context
 from compress_explorer.engine.device import device_of
-from compress_explorer.engine.evaluate import BATCH, scores_of
+from compress_explorer.engine.evaluate import BATCH, check_fit, scores_of
 from compress_explorer.engine.evidence import calibration_split
 from compress_explorer.engine.loss import task_loss
 from compress_explorer.engine.matrix import as_float32_matrix
@@ -124,6 +124,7 @@ def lottery_ticket(
     _check_rates(rate=rate)
     last_rate = rate / 2 if output_rate is None else output_rate
     _check_rates(output_rate=last_rate)
+    check_fit(initial_model, task)
     # Only now: the errors above shall come with the call, not with the first round.
     search = _Search(task, plan, look_every, progress)
     return _rounds(work, search, rounds, (rate, last_rate), rewind_to, reinitialise=reinitialise)

@@ -144,6 +144,8 @@ def test_bad_values_and_missing_splits_are_refused_at_once():
     for options, words in cases:
         with pytest.raises(ParameterError, match=words):
             lottery_ticket(plain(), TASK, **{"plan": PLAN, **options})
+    with pytest.raises(DataError, match="weights are float64; check that the data"):
+        lottery_ticket(plain().double(), TASK, plan=PLAN)
     with pytest.raises(DataError, match="train split"):
         lottery_ticket(plain(), POINTS)
     with pytest.raises(DataError, match="no validation split"):
