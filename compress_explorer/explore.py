@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from torch import nn
 
@@ -11,12 +11,14 @@ from compress_explorer.engine.device import Device, resolve
 from compress_explorer.engine.evaluate import check_fit
 from compress_explorer.engine.layers import inspect_model
 from compress_explorer.engine.task import Metric, Task, accuracy, as_split
-from compress_explorer.spec.errors import DataError, ModelError
+from compress_explorer.spec.errors import DataError, ModelError, ParameterError
 from compress_explorer.spec.recipe import Recipe, Step
 
 if TYPE_CHECKING:
     from compress_explorer.widgets.explorer import Explorer
     from compress_explorer.widgets.lab import DistillLab
+
+Theme = Literal["auto", "light", "dark"]
 
 FIRST_MODEL = "lenet-300-100"
 FIRST_TEACHER = "digits-mlp"
@@ -31,7 +33,7 @@ def explore(
     train: Any = None,
     metric: Metric = accuracy,
     recipe: Recipe | Step | None = None,
-    theme: Literal["auto", "light", "dark"] = "auto",
+    theme: Theme = "auto",
     device: Device = "auto",
 ) -> "Explorer":
     """Shows the explorer in a notebook.
@@ -53,6 +55,7 @@ def explore(
     from compress_explorer.widgets.explorer import Explorer  # heavy, and not needed by scripts
     from compress_explorer.widgets.state import first_state
 
+    _check_theme(theme)
     steps = recipe if recipe is None or isinstance(recipe, Recipe) else Recipe(recipe)
     if model is None or isinstance(model, str):
         sources = _bundled(task, test, validation, train, metric)
@@ -73,7 +76,7 @@ def distill_lab(
     validation: Any = None,
     train: Any = None,
     metric: Metric = accuracy,
-    theme: Literal["auto", "light", "dark"] = "auto",
+    theme: Theme = "auto",
     device: Device = "auto",
 ) -> "DistillLab":
     """Shows the distillation lab in a notebook: a student learns from a teacher, beside one that does not.
@@ -94,6 +97,7 @@ def distill_lab(
     from compress_explorer.widgets.lab import DistillLab  # heavy, and not needed by scripts
     from compress_explorer.widgets.lab_state import LabState
 
+    _check_theme(theme)
     resolve(device, nn.Module())  # finds a wrong one now, and not in the worker
     if teacher is None or isinstance(teacher, str):
         sources = _bundled(task, test, validation, train, metric)
@@ -104,6 +108,11 @@ def distill_lab(
     check_fit(teacher, task)
     name = type(teacher).__name__
     return DistillLab({name: lambda: (teacher, task)}, LabState(name), theme=theme, device=device, setup=OWN_TEACHER)
+
+
+def _check_theme(theme: object) -> None:
+    if theme not in get_args(Theme):
+        raise ParameterError(f"theme={theme!r} must be one of {', '.join(get_args(Theme))}.")
 
 
 def _bundled(

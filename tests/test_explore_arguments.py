@@ -113,6 +113,7 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], type[Exception], list[str]]] = {
         UnknownNameError,
         ["layer '0.weigth'", "Did you mean '0.weight'"],
     ),
+    "theme": (MODEL, {**GIVEN, "theme": "blue"}, ParameterError, ["theme='blue'", "auto, light, dark"]),
     "no-recipe": (MODEL, {**GIVEN, "recipe": "magnitude"}, ParameterError, ["made of steps, not str", "Step(...)"]),
 }
 

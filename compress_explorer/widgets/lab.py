@@ -97,8 +97,10 @@ class DistillLab(ipywidgets.VBox):
 
         Raises:
             CompressExplorerError: when the teacher is not open, or the student does not fit it.
+            RuntimeError: when the lab was closed.
         """
         with self._lock:
+            self._check_open()
             self._worker.train(self.state, self._ready())
             self._asked()
 
@@ -107,8 +109,10 @@ class DistillLab(ipywidgets.VBox):
 
         Raises:
             CompressExplorerError: when the teacher is not open, or the student does not fit it.
+            RuntimeError: when the lab was closed.
         """
         with self._lock:
+            self._check_open()
             self._worker.train_surface(self.state, self._ready())
             self._asked()
 
@@ -303,6 +307,10 @@ class DistillLab(ipywidgets.VBox):
         """Gives up what belongs to the teacher before, and opens another one."""
         self._design = None, None
         self._worker.open(self._sources[state.teacher])
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError("This lab was closed. Open a new one with ce.distill_lab(...).")
 
     def _ready(self) -> StudentDesign:
         design = self._design[1]

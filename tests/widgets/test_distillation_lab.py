@@ -485,6 +485,8 @@ def test_wrong_arguments_are_refused():
     ):
         with case(named), pytest.raises(CompressExplorerError, match=named):
             ce.distill_lab(*arguments)
+    with pytest.raises(CompressExplorerError, match="theme='blue' must be one of auto, light, dark"):
+        ce.distill_lab(theme="blue")  # type: ignore[arg-type]
 
 
 def test_closing_frees_the_lab_its_models_and_its_worker():
@@ -496,6 +498,10 @@ def test_closing_frees_the_lab_its_models_and_its_worker():
     worker = lab._worker._jobs._worker
     lab.close()
     assert not worker.is_alive()
+    for start in (lab.start, lab.start_surface):
+        with pytest.raises(RuntimeError, match=r"This lab was closed. Open a new one with ce.distill_lab"):
+            start()
+    del start
     gone = weakref.ref(lab)
     left = [widget for key, widget in _instances.items() if key not in before]
     assert [type(widget).__name__ for widget in left if type(widget).__name__ != "PlotlySource"] == []
