@@ -111,7 +111,8 @@ def task(name: str, data: Path | None = None) -> Task:
         source = partial(cifar10.load, source=data)
 
     def split(part: str) -> Split:
-        return Split.lazy(lambda: _tensors(source(part), definition.normalisation), definition.sizes[part])
+        # A function with a name: a task can be pickled.
+        return Split.lazy(partial(_tensors, source, part, definition.normalisation), definition.sizes[part])
 
     return Task(
         name=definition.title,
@@ -128,5 +129,6 @@ def images_tensor(images: Bytes) -> Tensor:
     return tensor[:, None] if tensor.ndim == 3 else tensor
 
 
-def _tensors(part: Labelled, normalisation: Normalisation) -> tuple[Tensor, Tensor]:
-    return normalisation.apply(images_tensor(part.images)), torch.from_numpy(part.labels.astype(np.int64))
+def _tensors(source: Callable[[str], Labelled], part: str, normalisation: Normalisation) -> tuple[Tensor, Tensor]:
+    found = source(part)
+    return normalisation.apply(images_tensor(found.images)), torch.from_numpy(found.labels.astype(np.int64))

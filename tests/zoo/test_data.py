@@ -1,6 +1,7 @@
 """The bundled data are the official ones, and no split shares a sample with another."""
 
 import hashlib
+import pickle
 from itertools import combinations
 
 import numpy as np
@@ -94,6 +95,15 @@ def test_tasks_give_normalised_tensors(name):
     if name != "digits":
         assert abs(float(task.test.inputs.mean())) < 0.02
         assert abs(float(task.test.inputs.std()) - 1) < 0.02
+
+
+def test_a_task_can_be_pickled_before_and_after_its_data_are_loaded():
+    task = tasks.task("digits")
+    before = pickle.loads(pickle.dumps(task))
+    assert torch.equal(before.test.inputs, task.test.inputs)
+    after = pickle.loads(pickle.dumps(task))
+    assert torch.equal(after.test.targets, task.test.targets)
+    assert (after.name, after.classes, len(after.split("train"))) == (task.name, task.classes, 1097)
 
 
 def test_normalisation_by_hand():
