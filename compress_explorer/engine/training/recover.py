@@ -17,6 +17,7 @@ from compress_explorer.engine.task import Task, check_task
 from compress_explorer.methods import catalogue
 from compress_explorer.methods.evidence import say_nothing
 from compress_explorer.methods.training import enough_epochs
+from compress_explorer.spec.errors import ParameterError
 from compress_explorer.spec.evaluation import Evaluation
 from compress_explorer.spec.recipe import Recipe, Step
 from compress_explorer.spec.recovery import ONE_SHOT, Recovery, RecoveryPoint
@@ -58,7 +59,7 @@ def recover(
         stop: asked as often; when true, what is known by then is returned.
 
     Raises:
-        ParameterError: when there is no such device.
+        ParameterError: when there is no such device, or `means` is no list.
         DataError: when there is no train split, or the data do not fit the model.
         TrainingError: when a training diverges.
         CompressExplorerError: when the recipe is not valid for the model.
@@ -74,6 +75,8 @@ def recover(
     bench = Bench(on_device(model, resolve(device, model)), Context(task=task, tell=tell))
     first = bench.check(recipe if isinstance(recipe, Recipe) else Recipe(recipe))
     chosen = _usual(bench.model, task) if means is None else means
+    if isinstance(chosen, Step | Recipe) or not isinstance(chosen, Sequence):
+        raise ParameterError(f"means={chosen!r} must be a list, one means an entry, e.g. [Step('fine-tune')].")
     steps = [entry if isinstance(entry, Recipe) else Recipe(entry) for entry in chosen]
     recipes = [first, *(bench.check(Recipe([*first, *entry])) for entry in steps)]
     names = [ONE_SHOT, *(_name(entry) for entry in steps)]

@@ -10,7 +10,8 @@ import compress_explorer as ce
 from compress_explorer.engine.evaluate import scores_of
 from compress_explorer.engine.statistics import paired_interval
 from compress_explorer.engine.task import Task
-from compress_explorer.spec.errors import DataError, TrainingError
+from compress_explorer.spec.errors import DataError, ParameterError, TrainingError
+from tests.case import case
 from tests.engine.tasks import network, task
 from tests.engine.test_purity import model_state
 from tests.engine.training.test_fine_tune import SPLIT, TUNE, plain
@@ -100,6 +101,9 @@ def test_what_is_wrong_is_said_before_anything_is_trained():
     heard: list[str] = []
     with pytest.raises(DataError, match=r"Pass train=\(x, y\)"):
         ce.recover(network(), RECIPE, POINTS, progress=heard.append)
+    for means in (TUNE, ce.Recipe(TUNE), 3):
+        with case(means), pytest.raises(ParameterError, match=r"means=.* must be a list"):
+            ce.recover(network(), RECIPE, TASK, means=means, progress=heard.append)  # type: ignore[arg-type]
     assert heard == []
     wild = TUNE.replace(optimiser="sgd", learning_rate=100.0, epochs=40)
     steep = Task(name="steep", test=TASK.test, train=SPLIT, loss=lambda o, t: (o - t[:, None]).square().square().mean())
