@@ -11,6 +11,7 @@ from torch import Tensor
 
 from compress_explorer.engine.labels import check_labels
 from compress_explorer.engine.order import stratified_order
+from compress_explorer.engine.own_draws import own_draws
 from compress_explorer.spec.errors import CompressExplorerError, DataError, unknown
 
 MOST_COPIED = 2**28
@@ -265,7 +266,7 @@ def _tensor(value: Any) -> Tensor:
 def _collect(loader: Iterable[Any], name: str) -> Split:
     batches: list[tuple[Tensor, Tensor]] = []
     # A loader draws a seed from the global random state, if only for workers that it does not start.
-    with torch.random.fork_rng(devices=[]):
+    with own_draws():
         try:
             for batch in loader:
                 inputs, targets = batch

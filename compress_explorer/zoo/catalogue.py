@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import torch
 from torch import nn
 
+from compress_explorer.engine.own_draws import own_draws
 from compress_explorer.engine.task import Task
 from compress_explorer.spec.errors import FileFormatError, unknown
 from compress_explorer.zoo.cards import Card, read_card
@@ -84,5 +84,5 @@ def _build(found: Card) -> nn.Module:
     architecture = found.training.architecture
     if architecture not in ARCHITECTURES:
         raise unknown("architecture", architecture, ARCHITECTURES)
-    with torch.random.fork_rng(devices=[]):  # fresh weights are drawn, and soon replaced: the caller's draws stay
+    with own_draws():  # fresh weights are drawn, and soon replaced: the caller's draws stay
         return ARCHITECTURES[architecture]()

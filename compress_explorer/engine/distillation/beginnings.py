@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from compress_explorer.engine.own_draws import own_draws
 from compress_explorer.spec.errors import ModelError, ParameterError
 
 Student = nn.Module | Callable[[], nn.Module]
@@ -40,8 +41,7 @@ def initial(student: Student, seed: int) -> nn.Module:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """While it runs, torch's random numbers are those of this seed; afterwards the caller's go on."""
-    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count()))):
-        torch.manual_seed(seed)
+    with own_draws(seed, range(torch.cuda.device_count())):
         yield
 
 

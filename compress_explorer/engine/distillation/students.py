@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from compress_explorer.engine.distillation.result import Footprint, footprint
+from compress_explorer.engine.own_draws import own_draws
 from compress_explorer.engine.task import Task, check_task
 from compress_explorer.spec.errors import DataError, ParameterError
 
@@ -114,7 +115,7 @@ def _check_shape(kind: str, shape: tuple[int, ...]) -> None:
 
 
 def _count(kind: str, shape: tuple[int, ...], classes: int, width: int, depth: int, task: Task) -> Footprint:
-    with torch.random.fork_rng(devices=[]):
+    with own_draws():
         return footprint(_build(kind, shape, classes, width, depth), task)
 
 

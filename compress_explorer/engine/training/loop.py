@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from compress_explorer.engine.device import device_of, full_precision
+from compress_explorer.engine.own_draws import own_draws
 from compress_explorer.engine.training.plan import Plan
 from compress_explorer.spec.errors import FileFormatError, TrainingError
 
@@ -128,9 +129,8 @@ def _step(
     device = device_of(model)
     # What the model draws, e.g. by dropout, depends on seed and step: so a training that went on after an interruption
     # is the one that was not interrupted. The caller's random state stays as it was.
-    own = torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+    own = own_draws((plan.seed * 1_000_003 + step) % 2**63, [device] if device.type == "cuda" else [])
     with torch.enable_grad(), full_precision(device), own:
-        torch.manual_seed((plan.seed * 1_000_003 + step) % 2**63)
         found = loss(chosen)
         value = float(found.detach())
         if math.isfinite(value):
