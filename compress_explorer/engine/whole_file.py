@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -18,5 +19,11 @@ def write_whole(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+    except OSError as error:
+        why = error.strerror or str(error)  # not the draft's name, which nobody gave
+        raise OSError(
+            error.errno, f"Cannot be written: {why}. Pass a path in a folder that is there and takes files", str(path)
+        ) from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing could be written, nothing is left, and the first error tells why
+            draft.unlink(missing_ok=True)

@@ -272,8 +272,12 @@ def test_saving_onto_a_folder_leaves_nothing_behind(tmp_path: Path):
     with pytest.raises(OSError, match="folder"):
         save(folder, [plain("a", torch.ones(3))], RECIPE, {})
     assert list(tmp_path.iterdir()) == [folder]
-    with pytest.raises(FileNotFoundError):
-        save(tmp_path / "missing" / "file", [plain("a", torch.ones(3))], RECIPE, {})
+    file = tmp_path / "file"
+    file.touch()
+    for path, kind in ((tmp_path / "missing" / "model", FileNotFoundError), (file / "model", OSError)):
+        with pytest.raises(kind, match=r"Cannot be written: .*Pass a path in a folder that is there") as caught:
+            save(path, [plain("a", torch.ones(3))], RECIPE, {})
+        assert caught.value.filename == str(path), "the path that was given, not that of a draft"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such permissions")
