@@ -15,7 +15,7 @@ from torch.utils.flop_counter import flop_registry
 
 from compress_explorer.engine.task import Task
 from compress_explorer.spec.cost import Cost, Latency
-from compress_explorer.spec.errors import DataError, ParameterError
+from compress_explorer.spec.errors import DataError, ModelError, ParameterError
 
 
 def cost(model: nn.Module, example: Task | Tensor) -> Cost:
@@ -31,8 +31,14 @@ def cost(model: nn.Module, example: Task | Tensor) -> Cost:
         example: a task, whose first test sample is run; or a batch of inputs, over which the work is averaged.
 
     Raises:
+        ModelError: when the model is no module.
         DataError: when the model cannot take the example.
     """
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            f"cost needs a torch.nn.Module, not {type(model).__name__}. "
+            "Pass its .model where it is what compress returned."
+        )
     inputs = example_batch(example, 1)
     # Not in inference mode, which hides what composed operations are made of; with gradients, since transformer
     # layers otherwise take a path that is one operation.

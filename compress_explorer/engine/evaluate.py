@@ -203,6 +203,10 @@ def evaluate(
         model = model.model
     if not isinstance(model, nn.Module):
         raise ModelError(f"evaluate needs a torch.nn.Module or what compress returned, not {type(model).__name__}.")
+    if baseline is not None and not isinstance(baseline, nn.Module):
+        raise ModelError(
+            f"baseline= must be a torch.nn.Module, such as the model before, not {type(baseline).__name__}."
+        )
     place = resolve(device, model)
     with evaluation_mode(model):
         scores = scores_of(on_device(model, place), task, split, until=samples)

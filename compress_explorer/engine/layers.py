@@ -246,7 +246,8 @@ def _check_model(model: nn.Module) -> None:
 
 
 def _described(value: object) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else f"{type(value).__name__} {value!r:.60}"
+    text = f"the class {value.__name__}" if isinstance(value, type) else f"{type(value).__name__} {value!r:.60}"
+    return text.partition("\n")[0]
 
 
 def _check_module(name: str, module: nn.Module) -> None:

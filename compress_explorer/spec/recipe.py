@@ -108,7 +108,7 @@ class Recipe:
 
     def __init__(self, steps: Iterable[Step] | Step = ()) -> None:
         """Makes a recipe of `steps`, applied first to last."""
-        entries = (steps,) if isinstance(steps, Step) else tuple(steps)
+        entries = (steps,) if isinstance(steps, Step) or not isinstance(steps, Iterable) else tuple(steps)
         for entry in entries:
             if not isinstance(entry, Step):
                 raise ParameterError(

@@ -347,6 +347,11 @@ def test_a_model_that_cannot_be_copied_is_refused(make, parts):
         assert part in str(caught.value)
 
 
+def test_what_is_compressed_already_is_no_model_and_is_described_in_a_line():
+    with pytest.raises(ModelError, match=r"must be a torch.nn.Module, not CompressedModel .*Pass the model itself"):
+        compress(compress(two_layers(), Step("integer")), Step("huffman"))  # type: ignore[arg-type]
+
+
 # Recipes that are not valid.
 
 

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import compress_explorer as ce
 from compress_explorer.engine.cost import cost, latency
-from compress_explorer.spec.errors import DataError, ParameterError
+from compress_explorer.spec.errors import DataError, ModelError, ParameterError
 from tests.engine.modules import numbers
 from tests.engine.test_purity import model_state
 
@@ -110,5 +110,7 @@ def test_errors_name_the_remedy():
         cost(nn.Linear(7, 3), numbers(2, 5))
     with pytest.raises(DataError, match="must be a Task or a batch"):
         cost(nn.Linear(7, 3), "task")  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match=r"cost needs a .*Module, not str"):
+        cost("net", numbers(2, 5))  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="repeats=0 must be a whole number"):
         latency(nn.Linear(7, 3), nn.Linear(7, 3), numbers(2, 7), repeats=0)

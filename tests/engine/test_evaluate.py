@@ -324,6 +324,8 @@ def test_arguments_of_the_wrong_kind():
         evaluate(MODEL, (INPUTS, LABELS))  # type: ignore[arg-type]
     with pytest.raises(ModelError, match=r"Module.*not str"):
         evaluate("lenet", TASK)  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match=r"baseline= must be a torch.nn.Module.*not str"):
+        evaluate(MODEL, TASK, baseline="lenet")  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError, match=r"split 'tset'\. Did you mean 'test'"):
         evaluate(MODEL, TASK, "tset")
     with pytest.raises(DataError, match=r"'points' has no train split; it has validation, test. Pass train="):

@@ -83,6 +83,8 @@ def test_a_recipe_takes_a_step_or_several():
 def test_a_recipe_is_made_of_steps_alone(entry):
     with pytest.raises(ParameterError, match=r"made of steps, not .*Use Step"):
         Recipe([entry])
+    with pytest.raises(ParameterError, match=r"made of steps, not .*Use Step"):
+        Recipe(entry)
 
 
 def test_replacing_one_step_keeps_the_others():

@@ -52,7 +52,9 @@ def check_seeds(seeds: Sequence[int]) -> tuple[int, ...]:
         ParameterError: when they are not, or there is none.
     """
     listed = isinstance(seeds, Sequence)
-    whole = listed and all(isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 for seed in seeds)
+    whole = listed and all(isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**63 for seed in seeds)
     if not whole or not seeds or len(set(seeds)) < len(seeds):
-        raise ParameterError(f"seeds={seeds!r} must be different whole numbers of 0 or more, e.g. (0, 1, 2).")
+        raise ParameterError(
+            f"seeds={seeds!r} must be different whole numbers from 0 on and below 2**63, e.g. (0, 1, 2)."
+        )
     return tuple(seeds)

@@ -310,6 +310,7 @@ def test_what_cannot_be_distilled_is_refused_with_the_remedy():
         (teacher(), student, task(), {"loss": "kl"}, UnknownNameError, "no distillation loss 'kl'"),
         (teacher(), student, task(), {"seeds": ()}, ParameterError, r"seeds=\(\)"),
         (teacher(), student, task(), {"seeds": (1, 1)}, ParameterError, "different whole numbers"),
+        (teacher(), student, task(), {"seeds": (2**64,)}, ParameterError, "different whole numbers"),
         (teacher(), student, task(), {"seeds": (0.5,)}, ParameterError, "different whole numbers"),
         (teacher(), student, task(), {"seeds": 3}, ParameterError, "seeds=3 must be different whole numbers"),
         (teacher(), student, task(), {"plan": {"epochs": 3}}, ParameterError, "plan={'epochs': 3} must be a Train"),
