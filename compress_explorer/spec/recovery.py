@@ -67,6 +67,10 @@ class Recovery:
 
         return pd.DataFrame([_row(point) for point in self.points])
 
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: as the table of `to_frame`."""
+        return str(self.to_frame().to_html(index=False, float_format="{:.4g}".format))
+
 
 def _row(point: RecoveryPoint) -> dict[str, object]:
     evaluation, apart, gained = point.evaluation, point.evaluation.difference_interval, point.gain_interval

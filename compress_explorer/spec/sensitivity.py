@@ -44,6 +44,10 @@ class Sensitivity:
         ]
         return pd.DataFrame(rows)
 
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: as the table of `to_frame`."""
+        return str(self.to_frame().to_html(index=False, float_format="{:.4g}".format))
+
 
 def _figures(evaluation: Evaluation) -> dict[str, float | int | None]:
     interval = evaluation.difference_interval

@@ -1,7 +1,7 @@
 """One parameter of a recipe varied over the whole model: a frame for every position of its slider."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from compress_explorer.spec.evaluation import Evaluation
@@ -109,7 +109,7 @@ class Sweep:
     step: int
     parameter: str
     values: tuple[Value, ...]
-    frames: tuple[Frame | None, ...]
+    frames: tuple[Frame | None, ...] = field(repr=False)  # histograms: pages of numbers
     evaluations: tuple[Evaluation | None, ...]
     baseline_file: int
     baseline: Evaluation | None
@@ -126,6 +126,10 @@ class Sweep:
             for value, frame, evaluation in zip(self.values, self.frames, self.evaluations, strict=True)
         ]
         return pd.DataFrame(rows)
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: as the table of `to_frame`."""
+        return str(self.to_frame().to_html(index=False, float_format="{:.4g}".format))
 
     def _sizes(self, frame: Frame | None) -> dict[str, float]:
         if frame is None:

@@ -1,5 +1,6 @@
 """What a distillation found: trained students, their figures, and whether the teacher helped."""
 
+import html
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING
@@ -154,6 +155,11 @@ class Distillation:
             for pair in self.pairs
             for name, student in (("distilled", pair.distilled), ("hard labels", pair.hard))
         )
+
+    def _repr_html_(self) -> str:
+        """How a notebook shows it: the verdict, and the table of `to_frame`."""
+        table = self.to_frame().to_html(index=False, float_format="{:.4g}".format)
+        return f"<div>{html.escape(self.verdict)}</div>{table}"
 
 
 def _on(student: Trained, split: str) -> Evaluation:
