@@ -24,3 +24,34 @@ def own_draws(seed: int | None = None, devices: Sequence[torch.device | int] = (
         if seed is not None:
             torch.manual_seed(seed)
         yield
+
+
+class StepDraws:
+    """The random numbers of a training's steps: of each a function of seed and step.
+
+    A training that draws none, as without dropout, leaves torch's random numbers to whoever uses them meanwhile; that
+    it draws none is seen by its first step.
+    """
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        """Nothing is drawn yet.
+
+        Args:
+            seed: of the training.
+            device: on which it draws, beside the CPU.
+        """
+        self._seed, self._device = seed, device
+        self._draws: bool | None = None
+
+    @contextmanager
+    def of(self, step: int) -> Iterator[None]:
+        """While it runs, torch's random numbers are those of this step."""
+        if self._draws is False:
+            yield
+            return
+        on_gpu = self._device.type == "cuda"
+        with own_draws((self._seed * 1_000_003 + step) % 2**63, [self._device] if on_gpu else []):
+            before = torch.get_rng_state()
+            yield
+            if self._draws is None:
+                self._draws = on_gpu or not torch.equal(before, torch.get_rng_state())

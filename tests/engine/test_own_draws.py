@@ -44,6 +44,23 @@ def trained(in_the_middle: Callable[[], object] = lambda: None) -> Tensor:
     return weights(model)
 
 
+def test_a_training_that_draws_nothing_leaves_the_numbers_to_others():
+    """After its first step torch's numbers are untouched: what another thread draws meanwhile goes on."""
+    model = nn.Linear(5, 1)
+    touched: list[bool] = []
+    torch.manual_seed(5)
+    theirs = torch.get_rng_state()
+
+    def loss(chosen: Tensor) -> Tensor:
+        touched.append(not torch.equal(torch.get_rng_state(), theirs))
+        found: Tensor = model(INPUTS[chosen]).square().mean()
+        return found
+
+    list(train(model, loss, Plan(epochs=2, batch_size=4), 12))
+    assert touched == [True] + 5 * [False]
+    assert torch.equal(torch.get_rng_state(), theirs)
+
+
 def test_another_thread_that_draws_meanwhile_changes_nothing():
     for work in (drawn, trained):
         wanted = work()

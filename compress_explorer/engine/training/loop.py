@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from compress_explorer.engine.device import device_of, full_precision
-from compress_explorer.engine.own_draws import own_draws
+from compress_explorer.engine.own_draws import StepDraws
 from compress_explorer.engine.training.plan import Plan
 from compress_explorer.spec.errors import FileFormatError, TrainingError
 
@@ -78,13 +78,17 @@ def train(
     per_epoch = plan.steps_per_epoch(samples)
     steps = plan.epochs * per_epoch
     first = max(begin, _resume(checkpoint, model, optimiser, plan))
+    draws = StepDraws(plan.seed, device_of(model))
     good, kept, step = copy.deepcopy(model.state_dict()), first, first
     try:
         for epoch in range(first // per_epoch, plan.epochs):
             batches = torch.split(plan.order(epoch, samples), plan.batch_size)
             for place in range(step % per_epoch, per_epoch):
                 candidate = copy.deepcopy(model.state_dict()) if place == 0 else None
-                value = _step(model, loss, batches[place], optimiser, plan, step, steps, before_step)
+                # What the model draws, e.g. by dropout, depends on seed and step: so a training that went on after an
+                # interruption is the one that was not interrupted. The caller's random state stays as it was.
+                with draws.of(step):
+                    value = _step(model, loss, batches[place], optimiser, plan.rate(step, steps), before_step)
                 if not math.isfinite(value):
                     raise _diverged(value, step, kept, per_epoch, plan)
                 if candidate is not None:  # a finite loss shows that these weights are sound
@@ -116,21 +120,15 @@ def _step(
     loss: Loss,
     chosen: Tensor,
     optimiser: torch.optim.Optimizer,
-    plan: Plan,
-    step: int,
-    steps: int,
+    rate: float,
     before_step: Callable[[], None],
 ) -> float:
     """One step of the optimiser, unless the loss is not finite; returns the loss."""
     for group in optimiser.param_groups:
-        group["lr"] = plan.rate(step, steps)
+        group["lr"] = rate
     model.train()
     optimiser.zero_grad(set_to_none=True)
-    device = device_of(model)
-    # What the model draws, e.g. by dropout, depends on seed and step: so a training that went on after an interruption
-    # is the one that was not interrupted. The caller's random state stays as it was.
-    own = own_draws((plan.seed * 1_000_003 + step) % 2**63, [device] if device.type == "cuda" else [])
-    with torch.enable_grad(), full_precision(device), own:
+    with torch.enable_grad(), full_precision(device_of(model)):
         found = loss(chosen)
         value = float(found.detach())
         if math.isfinite(value):
