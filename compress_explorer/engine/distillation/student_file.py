@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from compress_explorer.engine.distillation.students import StudentDesign, built
 from compress_explorer.engine.file_header import read_arrays
 from compress_explorer.engine.whole_file import write_whole
-from compress_explorer.spec.errors import CompressExplorerError, FileFormatError, ModelError
+from compress_explorer.spec.errors import CompressExplorerError, DataError, FileFormatError, ModelError
 
 FORMAT = "compress_explorer student"
 FORMAT_VERSION = 1
@@ -41,6 +41,7 @@ def save_student(
 
     Raises:
         ModelError: when the design does not build this network.
+        DataError: when `about` holds what JSON cannot.
         OSError: when a file cannot be written.
     """
     path = Path(path)
@@ -55,7 +56,7 @@ def save_student(
         raise ModelError(f"The design builds another network than {type(student).__name__}: {problem}. Pass its own.")
     data = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
     content = {"format": FORMAT, "version": FORMAT_VERSION, "design": _design_to_json(design), "about": about or {}}
-    write_whole(design_path(path), json.dumps(content, indent=2, ensure_ascii=False).encode())
+    write_whole(design_path(path), _json(content))
     write_whole(path, data)
     return path
 
@@ -84,6 +85,13 @@ def load_student(path: str | os.PathLike[str]) -> nn.Module:
         raise FileFormatError(f"{path} holds another network than {design.name} tells: {problem}. Copy both again.")
     model.load_state_dict(state, assign=True)
     return model.eval()
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    try:
+        return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DataError(f"about= holds what JSON cannot: {error}. Pass numbers, texts, lists, mappings.") from error
 
 
 def design_path(path: Path) -> Path:

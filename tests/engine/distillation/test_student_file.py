@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import compress_explorer as ce
-from compress_explorer.spec.errors import FileFormatError, ModelError
+from compress_explorer.spec.errors import DataError, FileFormatError, ModelError
 from tests.case import case
 from tests.engine.distillation.networks import images, task
 
@@ -43,6 +43,10 @@ def test_a_student_comes_back_bit_by_bit_and_its_file_has_the_bytes_it_was_count
             assert {entry.suffix for entry in tmp_path.iterdir()} == {".safetensors", ".json"}
     with pytest.raises(ModelError, match=r"another network than Linear: '0\.bias' is nothing in place of"):
         ce.save_student(nn.Linear(8, 5), designs()[0][0], tmp_path / "wrong")
+    design = designs()[0][0]
+    for about in ({"loss": float("nan")}, {"of": object()}):
+        with pytest.raises(DataError, match="about= holds what JSON cannot"):
+            ce.save_student(design(), design, tmp_path / "wrong", about)
     assert not list(tmp_path.glob("wrong*"))
 
 
