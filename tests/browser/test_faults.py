@@ -222,7 +222,7 @@ LONG = [
     """import compress_explorer as ce
 from compress_explorer import progress_line
 progress_line.PATIENCE = 0
-model, task = ce.load("lenet-300-100")""",
+model, task = ce.load("lenet-5")""",
     "found = ce.sweep(model, task, 'magnitude', sparsity=[0.5, 0.6, 0.7, 0.8, 0.9, 0.95])",
     "found = ce.sensitivity(model, task, 'integer', bits=[2, 3, 4])",
 ]
@@ -249,7 +249,7 @@ def await_interrupt(page: Page, place: int) -> None:
 def test_a_long_call_is_interrupted_and_repeated(server: Server, open_notebook: Callable):
     notebook = open_notebook(server.write_notebook("long.ipynb", LONG))
     page = notebook.page
-    model, task = loaded("lenet-300-100")
+    model, task = loaded("lenet-5")
     run_cell(notebook, 0)
     await_idle_kernel(page)
     sparsities = [ce.Step("magnitude", sparsity=value) for value in (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)]
@@ -266,7 +266,7 @@ def test_a_long_call_is_interrupted_and_repeated(server: Server, open_notebook: 
         page.locator(STOP).click()
         await_interrupt(page, place)
         await_idle_kernel(page)
-        fresh = "{name: t.tolist() for name, t in ce.load('lenet-300-100')[0].state_dict().items()}"
+        fresh = "{name: t.tolist() for name, t in ce.load('lenet-5')[0].state_dict().items()}"
         assert ask(page, f"{{name: t.tolist() for name, t in model.state_dict().items()}} == {fresh}")
         run_cell(notebook, place)
         await_idle_kernel(page)
