@@ -211,7 +211,7 @@ class LiveEngine:
         def news() -> None:
             evaluation = film.evaluations[own]
             assert evaluation is not None
-            text = "" if evaluation.exact else f"{evaluation.count:,} of {evaluation.total:,} samples"
+            text = "" if evaluation.exact else f"{evaluation.count:,} of {evaluation.total:,}"
             self._send("point", request, setting, film, own, own, text)
 
         if film.has_frame(own) and not film.is_settled(own):

@@ -188,7 +188,7 @@ def test_estimates_come_in_order_and_end_exact():
     assert counts == sorted(counts)
     assert list(dict.fromkeys(counts)) == [0, 256, 512, 1024, 2048, 3000]
     assert [update.state for update in own if update.text] == ["estimating"] * 4
-    assert own[1].text == "256 of 3,000 samples"
+    assert own[1].text == "256 of 3,000"
     # Nothing of the curve is measured before the setting's own figure is exact.
     first_exact = next(place for place, update in enumerate(news.updates) if update.state == "exact")
     assert all(update.index == update.own for update in news.updates[:first_exact])
