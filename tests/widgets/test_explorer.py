@@ -77,7 +77,7 @@ def test_the_progress_of_the_accuracy_is_shown_until_it_is_exact(explorer):
     explorer._stage.observe(lambda change: seen.append((change["new"]["text"], change["new"]["progress"])), "status")
     explorer._panel.methods.method.value = "random"
     assert_shows_its_state(explorer)
-    assert [entry for entry in seen if "of 600 samples" in entry[0]] == [
+    assert [entry for entry in seen if "of 600" in entry[0]] == [
         ("256 of 600", 256 / 600),
         ("512 of 600", 512 / 600),
     ]
