@@ -25,6 +25,8 @@ class MethodMenu(ipywidgets.VBox):
         self.search = ipywidgets.Text(placeholder="search", continuous_update=True)
         self.search.add_class("ce-search")
         self.search.tooltip = "Shows only methods with these words in their name, summary, formula or source"
+        self.found = ipywidgets.HTML()
+        self.found.add_class("ce-found")
         self.method = ipywidgets.Dropdown(description="Method")
         self.method.add_class("ce-method")
         self._fill()
@@ -33,7 +35,7 @@ class MethodMenu(ipywidgets.VBox):
         self.method.observe(self._picked, "value")
         narrow = ipywidgets.HBox([self.family, self.search])
         narrow.add_class("ce-narrow")
-        super().__init__([self.method, narrow])
+        super().__init__([self.method, narrow, self.found])
         self.add_class("ce-methods")
 
     def show(self, name: str) -> None:
@@ -50,7 +52,10 @@ class MethodMenu(ipywidgets.VBox):
 
     def _fill(self) -> None:
         """Offers what matches. New options make a menu pick the first of them: what this thread does is no pick."""
-        options = [(method.label, method.name) for method in self._methods if self._offers(method)]
+        matching = [method for method in self._methods if self._matches(method)]
+        offered = [method for method in self._methods if method in matching or method.name == self._current]
+        options = [(method.label, method.name) for method in offered]
+        self.found.value = _counted(len(matching), len(self._methods))
         self._filler = threading.get_ident()
         try:
             if list(self.method.options) != options:
@@ -59,10 +64,15 @@ class MethodMenu(ipywidgets.VBox):
         finally:
             self._filler = None
 
-    def _offers(self, method: Method) -> bool:
-        if method.name == self._current:
-            return True
+    def _matches(self, method: Method) -> bool:
         words = self.search.value.lower().split()
         text = " ".join([method.name, method.label, method.family, method.summary, method.formula, method.source])
         in_family = self.family.value in (ALL_FAMILIES, method.family)
         return in_family and all(word in text.lower() for word in words)
+
+
+def _counted(matching: int, count: int) -> str:
+    """How many methods the menu was narrowed to, in words."""
+    if matching == count:
+        return f"{count} methods"
+    return f"{matching or 'none'} of {count} methods {'matches' if matching < 2 else 'match'}"

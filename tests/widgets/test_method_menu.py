@@ -47,6 +47,19 @@ def test_search_finds_words_of_name_idea_and_author_in_any_order(menu):
     assert menu.picked == []
 
 
+def test_it_says_how_many_match_and_the_method_in_use_does_not_count_unless_it_does(menu):
+    count = len(METHODS)
+    assert menu.found.value == f"{count} methods"
+    menu.show("random")
+    for words, found in (("no such word", "none of {} methods matches"), ("Rastegari", "1 of {} methods matches")):
+        menu.search.value = words
+        assert menu.found.value == found.format(count)
+    menu.search.value = "binary"
+    matching = [method for method in METHODS if method.name != "random" and method.name in offered(menu)]
+    assert len(matching) > 1
+    assert menu.found.value == f"{len(matching)} of {count} methods match"
+
+
 def test_a_pick_is_reported_once_and_a_method_set_by_the_state_is_not(menu):
     menu.show("magnitude")
     menu.method.value = "binary"
