@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from compress_explorer.engine.folding import Pairs, fold, foldable_pairs
 from compress_explorer.engine.follow import followed
@@ -46,8 +46,7 @@ def fast_form(model: nn.Module, example: Tensor) -> nn.Module:
         model: in evaluation mode; it is not changed.
         example: a few inputs, on which both forms are compared: what was followed need not be what is computed.
     """
-    copied = inference_copy(model)
-    graph = followed(copied) if copied is not model and _is_on_cpu(model) else None
+    copied, graph = _followed_copy(model)
     if graph is None:
         return copied
     fold(copied, foldable_pairs(copied, graph))
@@ -62,8 +61,7 @@ def safe_folds(model: nn.Module, example: Tensor) -> Pairs:
         model: in evaluation mode; it is not changed.
         example: a few inputs, on which both forms are compared.
     """
-    copied = inference_copy(model)
-    graph = followed(copied) if copied is not model and _is_on_cpu(model) else None
+    copied, graph = _followed_copy(model)
     if graph is None:
         return ()
     pairs = foldable_pairs(copied, graph)
@@ -71,8 +69,11 @@ def safe_folds(model: nn.Module, example: Tensor) -> Pairs:
     return pairs if _agree(model, copied, example) else ()
 
 
-def _is_on_cpu(model: nn.Module) -> bool:
-    return all(_on_cpu(parameter) for parameter in model.parameters())
+def _followed_copy(model: nn.Module) -> tuple[nn.Module, fx.Graph | None]:
+    """The `inference_copy`, and its graph; None where it is no copy, cannot be followed or is on another device."""
+    copied = inference_copy(model)
+    is_followed = copied is not model and all(_on_cpu(parameter) for parameter in model.parameters())
+    return copied, followed(copied) if is_followed else None
 
 
 def _copy(model: nn.Module) -> nn.Module:

@@ -197,8 +197,7 @@ def _best(surface: SurfaceFrame) -> tuple[int, int] | None:
     """
     if surface.split != "validation" or surface.epoch < surface.epochs:
         return None
-    row, column = np.unravel_index(int(surface.means().argmax()), surface.means().shape)
-    return int(row), int(column)
+    return surface.best()
 
 
 def _note(surface: SurfaceFrame, charted: bool, best: bool) -> str:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from compress_explorer.engine.distillation.beginnings import seeded
 from compress_explorer.engine.training.loop import Loss, Progress, do_nothing, train
 from compress_explorer.engine.training.plan import Plan
+from compress_explorer.engine.whole_file import write_whole
 
 Say = Callable[[str], None]
 """Takes a line for whoever waits."""
@@ -114,9 +115,8 @@ class Parts:
 
     def keep(self, name: str, model: nn.Module) -> None:
         """Writes the network's weights; a program that is ended meanwhile leaves none."""
-        unfinished = self.folder / f"{name}.unfinished"
-        save_file({key: value.contiguous() for key, value in model.state_dict().items()}, unfinished)
-        unfinished.replace(self.folder / f"{name}.safetensors")
+        data = save({key: value.contiguous() for key, value in model.state_dict().items()})
+        write_whole(self.folder / f"{name}.safetensors", data)
 
     def spent(self, name: str) -> Spent:
         """The seconds that a part took so far."""
@@ -145,6 +145,4 @@ def _now() -> tuple[float, float]:
 
 
 def _write(path: Path, content: Any) -> None:
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(content))
-    unfinished.replace(path)
+    write_whole(path, json.dumps(content).encode())

@@ -182,6 +182,12 @@ class SurfaceFrame:
         """The metric's mean over the seeds, [temperatures, alphas]."""
         return np.asarray(np.mean(self.accuracies, axis=2))
 
+    def best(self) -> tuple[int, int]:
+        """The cell of the highest mean, by the indices of temperature and alpha; of equals the first."""
+        means = self.means()
+        row, column = np.unravel_index(int(means.argmax()), means.shape)
+        return int(row), int(column)
+
 
 @dataclass(frozen=True, eq=False)
 class Softened:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -61,7 +60,7 @@ class Surface:
             raise DataError("A best cell is chosen on the validation split, and the task has none. Give it one.")
         if frame.epoch == 0:
             raise TrainingError("No epoch of the surface is complete yet, so that no cell is the best. Train on.")
-        row, column = np.unravel_index(int(frame.means().argmax()), frame.means().shape)
+        row, column = frame.best()
         return frame.temperatures[row], frame.alphas[column]
 
     def distillation(self, temperature: float, alpha: float) -> Distillation:
